@@ -1,0 +1,1 @@
+"""Feature extractors as ordered mappings of named stages, one module a family."""

@@ -1,0 +1,205 @@
+"""A backbone: a library's net, untouched, read as a chain of named stages that can be entered anywhere."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from transferlab.errors import unknown
+
+Glue: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
+"""A named function (net, value) -> value for what is no module of the net, e.g. flatten."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Consecutive steps of a net under one name.
+
+    Attributes:
+        name: e.g. `layer1`.
+        steps: dotted paths of modules of the net, or glue functions, in order.
+        owns: paths of further modules and parameters that only glue calls.
+    """
+
+    name: str
+    steps: Sequence[str | Glue]
+    owns: Sequence[str] = ()
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Every path of the net that is this stage's."""
+        return (*(step for step in self.steps if isinstance(step, str)), *self.owns)
+
+
+class Backbone(nn.Module):
+    """A feature extractor: an ordered mapping of named stages.
+
+    Its state-dict keys are the library's under the prefix `net.`, so published checkpoints load.
+
+    Args:
+        net: the library's net, its classifier replaced by `nn.Identity` or left out of the chain.
+        stages: in order from input to features.
+        features: length of the feature vector that the last stage gives, (B, features).
+        name: the net's name in its library.
+        ignored: paths of the published net that are no part of the backbone, i.e. its classifier.
+
+    Raises:
+        ValueError: a parameter, buffer or leaf module belongs to no stage, or a prefix matches nothing.
+    """
+
+    def __init__(
+        self, net: nn.Module, stages: Sequence[Stage], features: int, name: str, ignored: Sequence[str] = ()
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.features = features
+        self.name = name
+        self.ignored = tuple(ignored)
+        self._chain = {stage.name: stage for stage in stages}
+        self._owner = _owners(net, stages, ignored)
+        self._frozen: frozenset[str] = frozenset()
+        self._live_batchnorm = False
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of all stages, from input to features."""
+        return tuple(self._chain)
+
+    @property
+    def parametric(self) -> tuple[str, ...]:
+        """Names of the stages that have parameters: those a freezing schedule knows."""
+        owning = {self._owner[name] for name, _ in self.net.named_parameters() if name in self._owner}
+        return tuple(name for name in self._chain if name in owning)
+
+    def stage_parameters(self, stage: str) -> list[nn.Parameter]:
+        """The parameters of one stage, in the net's order."""
+        return [p for name, p in self.net.named_parameters() if self._owner.get(name) == stage]
+
+    def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
+        """Run the chain, or the slice from the stage `start` up to but without the stage `stop`.
+
+        Args:
+            x: the input (B, C, H, W) or (B, D); with `start`, what that stage takes.
+            start: the first stage to run; None: the first of all.
+            stop: the stage before which to halt; None: run to the features (B, features).
+
+        Raises:
+            InputError: no such stage.
+        """
+        return self.observe(x, (), start, stop)[0]
+
+    def observe(
+        self, x: Tensor, keep: Collection[str], start: str | None = None, stop: str | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`forward`, with the outputs of the stages named in `keep`, and of no others."""
+        names = self.stages[self._position(start, 0) : self._position(stop, len(self._chain))]
+        if missing := set(keep) - set(self.stages):
+            raise unknown("stage", min(missing), self.stages)
+        kept: dict[str, Tensor] = {}
+        for name in names:
+            for step in self._chain[name].steps:
+                x = self.net.get_submodule(step)(x) if isinstance(step, str) else step(self.net, x)
+            if name in keep:
+                kept[name] = x
+        return x, kept
+
+    def set_trainable(self, stages: Iterable[str], frozen_batchnorm: str = "still") -> None:
+        """Train these stages and truly freeze the others: no gradients *and* evaluation mode.
+
+        Args:
+            stages: names of stages.
+            frozen_batchnorm: `still`, or `trains`: BatchNorm layers of frozen stages go on training, statistics and
+                affine parameters alike.
+
+        Raises:
+            InputError: no such stage.
+        """
+        names = set(stages)
+        if missing := names - set(self.stages):
+            raise unknown("stage", min(missing), self.stages)
+        self._frozen = frozenset(set(self.stages) - names)
+        self._live_batchnorm = frozen_batchnorm == "trains"
+        batchnorm = self._batchnorm_prefixes() if self._live_batchnorm else ()
+        for name, parameter in self.net.named_parameters():
+            live = self._owner.get(name) in names or name.rpartition(".")[0] in batchnorm
+            parameter.requires_grad_(live)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode; frozen stages stay in evaluation mode, their BatchNorm statistics and dropout still."""
+        super().train(mode)
+        if mode:
+            for name in self._frozen:
+                for prefix in self._chain[name].prefixes:
+                    for module in _modules_under(self.net, prefix):
+                        module.train(self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm))
+        return self
+
+    def _batchnorm_prefixes(self) -> set[str]:
+        return {name for name, m in self.net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+
+    def _position(self, stage: str | None, default: int) -> int:
+        if stage is None:
+            return default
+        if stage not in self._chain:
+            raise unknown("stage", stage, self.stages)
+        return self.stages.index(stage)
+
+
+def check_chain(backbone: Backbone, reference: Callable[[Tensor], Tensor], example: Tensor) -> None:
+    """Check that the chain computes what the library's own net computes, entered at the start and at every boundary.
+
+    Args:
+        backbone: on any device, in any mode; its mode is restored.
+        reference: the library's own forward up to the features.
+        example: a small input, (2, ...).
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    training = backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        expected = reference(example)
+        features, kept = backbone.observe(example, backbone.stages)
+        entered = {
+            after: backbone(kept[before].clone(), start=after)
+            for before, after in zip(backbone.stages, backbone.stages[1:], strict=False)
+        }
+    backbone.train(training)
+    for place, value in {"the input": features, **entered}.items():
+        if not torch.allclose(value, expected, rtol=1e-4, atol=1e-5):
+            raise RuntimeError(f"{backbone.name}: the chain of stages, entered at {place}, is not the library's net")
+
+
+def _modules_under(net: nn.Module, prefix: str) -> list[nn.Module]:
+    """The module at a path and all inside it; nothing for a path that names a parameter."""
+    try:
+        return list(net.get_submodule(prefix).modules())
+    except AttributeError:
+        return []
+
+
+def _owners(net: nn.Module, stages: Sequence[Stage], ignored: Sequence[str]) -> Mapping[str, str]:
+    """The stage of every parameter, buffer and leaf module, by its path: the stage with the longest matching prefix."""
+    prefixes = {prefix: stage.name for stage in stages for prefix in stage.prefixes}
+    leaves = [name for name, module in net.named_modules() if name and not list(module.children())]
+    tensors = [name for name, _ in (*net.named_parameters(), *net.named_buffers())]
+    found: dict[str, str] = {}
+    used: set[str] = set()
+    orphans = []
+    for path in dict.fromkeys([*tensors, *leaves]):
+        matching = [prefix for prefix in prefixes if path == prefix or path.startswith(f"{prefix}.")]
+        if matching:
+            longest = max(matching, key=len)
+            found[path] = prefixes[longest]
+            used.update(matching)
+        elif not any(path == prefix or path.startswith(f"{prefix}.") for prefix in ignored):
+            orphans.append(path)
+    if orphans:
+        raise ValueError(f"these parts of the net belong to no stage: {', '.join(orphans)}")
+    if unused := set(prefixes) - used:
+        raise ValueError(f"these paths of stages name nothing in the net: {', '.join(sorted(unused))}")
+    return found

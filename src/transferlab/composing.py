@@ -1,0 +1,248 @@
+"""From a command line to a config, or to one sentence that says what is wrong with it. No torch.
+
+The check composes what Hydra is about to compose, so that a typing error costs a fraction of a second and no traceback.
+"""
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from transferlab.errors import InputError, nearest, unknown
+from transferlab.folders import shipped
+
+# `_target_` may name these; `transferlab train --trust PACKAGE` adds one.
+TRUSTED = ("transferlab", "torch.nn", "torch.optim", "torchvision.transforms", "pytorch_lightning", "torchmetrics")
+# Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
+_MANY_KINDS = frozenset({"labels", "strategy", "precision", "devices", "deterministic", "weight"})
+
+
+class Composer:
+    """Composes configs from the shipped `conf` and, before it, a user's own folder."""
+
+    def __init__(self, config_name: str = "train", config_dir: str | None = None) -> None:
+        if config_dir is not None and not Path(config_dir).is_dir():
+            raise InputError(f"--config-dir {config_dir}: there is no such folder")
+        self.config_name = config_name.removesuffix(".yaml")
+        path = create_config_search_path(str(shipped("conf")))
+        if config_dir is not None:
+            path.prepend(provider="command-line", path=f"file://{Path(config_dir).resolve()}")
+        GlobalHydra.instance().clear()
+        self._hydra = Hydra.create_main_hydra2(task_name="transferlab", config_search_path=path)
+        self._loader = self._hydra.config_loader
+
+    def __enter__(self) -> "Composer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        GlobalHydra.instance().clear()
+
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
+        """Hydra's own reading of the overrides."""
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        try:
+            return OverridesParser.create(self._loader).parse_overrides(list(overrides))
+        except OverrideParseException as error:
+            raise InputError(f"'{error.override}' is no override: write KEY=VALUE, e.g. strategy=l2_sp") from error
+
+    def config(self, overrides: Sequence[str], multirun: bool = False) -> DictConfig:
+        """The composed config with its `hydra` section; errors as Hydra raises them."""
+        mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+        return self._loader.load_configuration(self.config_name, list(overrides), run_mode=mode)
+
+    def options(self, group: str) -> list[str]:
+        """The names that `group=` takes: every yaml but those that only others build on (`_base`)."""
+        return [name for name in self._loader.get_group_options(group) if not name.startswith("_")]
+
+    def is_group(self, key: str) -> bool:
+        """Whether the key names a config group, such as `strategy` or `strategy/freezing@x.y`."""
+        return bool(self._loader.get_group_options(key.split("@")[0]))
+
+    def check(self, overrides: Sequence[str], multirun: bool) -> int:
+        """Check every job of a command before any starts.
+
+        Groups are composed option by option, a list of values is checked value by value; the product of both is not
+        walked through.
+
+        Returns:
+            The number of jobs.
+
+        Raises:
+            InputError: the first thing that is wrong, what exists, and the nearest name.
+        """
+        preset = self._sweep_parameters(overrides, multirun)
+        parsed = self.parse([*preset, *overrides])
+        sweeps = {override.get_key_element(): list(_values(override)) for override in parsed}
+        first = {key: values[0] for key, values in sweeps.items()}
+        if not multirun and (swept := [key for key, values in sweeps.items() if len(values) > 1]):
+            raise InputError(f"{swept[0]} has several values: add -m to run them all")
+        self._check_job(first)
+        for key, values in sweeps.items():
+            for value in values[1:]:
+                self._check_job({**first, key: value}, only=None if self.is_group(key) else key)
+        return prod(len(values) for values in sweeps.values())
+
+    def _sweep_parameters(self, overrides: Sequence[str], multirun: bool) -> list[str]:
+        """The sweep that a preset holds itself, less what the command line says anew."""
+        plain = [override.input_line for override in self.parse(overrides) if not override.is_sweep_override()]
+        with self._one_sentence(plain):
+            config = self.config([str(line) for line in plain], multirun)
+        parameters = OmegaConf.select(config, "hydra.sweeper.params") or {}
+        given = {override.get_key_element() for override in self.parse(overrides)}
+        return [f"{key}={value}" for key, value in parameters.items() if key not in given] if multirun else []
+
+    def _check_job(self, overrides: Mapping[str, str], only: str | None = None) -> None:
+        lines = [f"{key}={value}" for key, value in overrides.items()]
+        with self._one_sentence(lines):
+            config = self.config(lines)
+            HydraConfig.instance().set_config(config)
+            for override in self.parse(lines):
+                if only in (None, override.get_key_element()):
+                    self._check_kind(override, lines, config)
+            plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            _check_missing(plain)
+            OmegaConf.resolve(plain)
+            check_targets(plain)
+
+    def _check_kind(self, override: Override, lines: Sequence[str], config: DictConfig) -> None:
+        """A value given on the command line must be of the kind that the yaml has there."""
+        key = override.key_or_group
+        if self.is_group(key) or override.is_delete() or override.is_add() or override.is_force_add():
+            return
+        rest = [line for line in lines if line != f"{override.get_key_element()}={override.get_value_element_as_str()}"]
+        before = OmegaConf.select(self.config(rest), key, throw_on_resolution_failure=False)
+        after = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+        kind = None if key.split(".")[-1] in _MANY_KINDS else _mismatch(before, after)
+        if kind:
+            raise InputError(f"{key}={after} is of the wrong kind: {kind} is expected, as in {key}={before}")
+
+    def _one_sentence(self, overrides: Sequence[str]) -> "_OneSentence":
+        return _OneSentence(self, overrides)
+
+    def explain(self, error: Exception, overrides: Sequence[str]) -> InputError:
+        """Hydra's and OmegaConf's errors in one sentence with the nearest name."""
+        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+            group, _, name = str(error.missing_cfg_file).rpartition("/")
+            if not group:
+                return InputError(f"there is no config '{name}' (--config-name) in the config folders")
+            return unknown(f"{group}", name, self.options(group))
+        if found := re.search(r"Could not (?:override|append|delete).*?'([^']+)'", str(error)):
+            return self._unknown_key(found.group(1).split("@")[0], overrides)
+        return InputError(" ".join(str(error).split()))
+
+    def _unknown_key(self, key: str, overrides: Sequence[str]) -> InputError:
+        groups = [line for line in overrides if self.is_group(line.split("=")[0].lstrip("+~"))]
+        try:
+            node: Any = self.config([line for line in groups if line.split("=")[0].split("@")[0] != key])
+        except HydraException:
+            node = self.config([])
+        path = key.replace("/", ".").split(".")
+        for depth, part in enumerate(path):
+            names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
+            if part not in names:
+                where = ".".join(path[:depth])
+                if not names:
+                    return InputError(f"there is no key '{key}': {where} is a value and has no keys below it")
+                hint = nearest(part, names)
+                found = ", ".join(names)
+                return InputError(f"there is no key '{key}'{hint} ({where or 'a config'} has: {found})")
+            node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
+        return InputError(f"'{key}' cannot be overridden like this: it is no config group, or is written with + by mistake")
+
+
+class _OneSentence:
+    """Turns what Hydra raises inside a `with` into an InputError."""
+
+    def __init__(self, composer: Composer, overrides: Sequence[str]) -> None:
+        self._composer, self._overrides = composer, overrides
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (ConfigCompositionException, OmegaConfBaseException, HydraException)):
+            raise self._composer.explain(error, self._overrides) from error
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own command line."""
+    parsed: argparse.Namespace = get_args_parser().parse_args(list(argv))
+    return parsed
+
+
+def check_targets(config: Any, trusted: Sequence[str] = (), key: str = "") -> None:
+    """Refuse a `_target_` outside the trusted packages: a yaml may not name code to run.
+
+    Raises:
+        InputError: with the key, the target and how to trust it.
+    """
+    allowed = (*TRUSTED, *trusted, *_trusted_by_user())
+    if isinstance(config, DictConfig):
+        target = config.get("_target_") if "_target_" in config else None
+        if target is not None and not any(str(target).startswith(f"{package}.") for package in allowed):
+            package = str(target).split(".")[0]
+            raise InputError(
+                f"{key}._target_={target} is outside the trusted packages ({', '.join(allowed)}); "
+                f"if you trust it, say so on the command line: --trust {package}"
+            )
+        for name in config:
+            node = config._get_node(name)
+            check_targets(node, trusted, f"{key}.{name}".lstrip("."))
+    elif OmegaConf.is_list(config) and config._content is not None and not isinstance(config._content, str):
+        for index in range(len(config)):
+            check_targets(config._get_node(index), trusted, f"{key}[{index}]")
+
+
+def trust(packages: Sequence[str]) -> None:
+    """Remember, for this process and those it starts, the packages that the user trusts."""
+    import os
+
+    os.environ["TRANSFERLAB_TRUST"] = ",".join(dict.fromkeys([*_trusted_by_user(), *packages]))
+
+
+def _trusted_by_user() -> list[str]:
+    import os
+
+    return [name for name in os.environ.get("TRANSFERLAB_TRUST", "").split(",") if name]
+
+
+def _values(override: Override) -> Iterator[str]:
+    """The values of one override as written, one unless it is a sweep."""
+    if override.is_sweep_override() and override.is_discrete_sweep():
+        return iter(override.sweep_string_iterator())
+    return chain([override.get_value_element_as_str()])
+
+
+def _check_missing(config: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise InputError(f"{missing[0]} must be given: {missing[0]}=...")
+
+
+def _mismatch(before: Any, after: Any) -> str | None:
+    """What was expected, if `after` is of another kind than the yaml's `before`; null on either side fits all."""
+    if before is None or after is None or before == "???":
+        return None
+    for kinds, name in (((bool,), "true or false"), ((int,), "a whole number"), ((int, float), "a number")):
+        if isinstance(before, kinds) and (bool in kinds or not isinstance(before, bool)):
+            fits = isinstance(after, kinds) and (bool in kinds or not isinstance(after, bool))
+            return None if fits else name
+    if isinstance(before, DictConfig):
+        return None if isinstance(after, DictConfig) else "a mapping"
+    if OmegaConf.is_list(before):
+        return None if OmegaConf.is_list(after) else "a list"
+    return None if isinstance(after, str) else "a word"

@@ -1,0 +1,64 @@
+"""The machine and the versions that a run had, and the noise it should not make."""
+
+import logging
+import platform
+import resource
+import subprocess
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+_PACKAGES = ("transferlab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb", "numpy")
+
+
+def environment(accelerator: str) -> dict[str, Any]:
+    """Versions, commit, machine, threads and device, for the record."""
+    cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+    }
+
+
+def peak_memory() -> int:
+    """The most memory this process held, in bytes: on the GPU where one was used, else on the CPU."""
+    if torch.cuda.is_available() and (used := torch.cuda.max_memory_allocated()):
+        return int(used)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def quiet() -> None:
+    """Keep to ourselves what Lightning tells everybody at every run."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit checked out in the working folder, if it is one; with `+` where files differ from it."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,24 @@
+"""What a user is told when something cannot be done: one sentence, with the remedy."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(Exception):
+    """A sentence for the user: the thing, its value, what is allowed, the remedy. Shown without a traceback."""
+
+
+class DivergedError(Exception):
+    """The training loss became NaN or infinite; the run is recorded as `diverged`."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of `names`, or nothing if none is near."""
+    near = get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def unknown(what: str, name: str, names: Iterable[str]) -> InputError:
+    """The error for a name that matches nothing: what it was, what exists, the nearest name."""
+    names = list(names)
+    return InputError(f"there is no {what} '{name}'{nearest(name, names)} (there are: {', '.join(names) or 'none'})")

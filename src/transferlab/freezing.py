@@ -1,0 +1,107 @@
+"""Freezing schedules: pure functions (stages, epoch) -> the stages that train.
+
+`stages` runs from input to output and ends with `head`. Nothing is remembered between epochs, so a resumed run freezes
+exactly what an uninterrupted one does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+from transferlab.errors import InputError, unknown
+
+Freezing: TypeAlias = Callable[[Sequence[str], int], set[str]]
+
+
+def full(stages: Sequence[str], epoch: int) -> set[str]:
+    """Every stage trains."""
+    return set(stages)
+
+
+def linear_probe(stages: Sequence[str], epoch: int) -> set[str]:
+    """Only the head trains."""
+    return {stages[-1]}
+
+
+def top_k(stages: Sequence[str], epoch: int, *, k: int) -> set[str]:
+    """The last k stages and the head train (Yosinski et al. 2014).
+
+    Raises:
+        InputError: k is negative or exceeds the number of stages.
+    """
+    if not 0 <= k < len(stages):
+        raise InputError(f"strategy.freezing.k={k}: between 0 and {len(stages) - 1}, the backbone's stages")
+    return set(stages[len(stages) - 1 - k :])
+
+
+def probe_then_tune(stages: Sequence[str], epoch: int, *, probe_epochs: int) -> set[str]:
+    """The head alone for `probe_epochs` epochs, then everything (LP-FT, Kumar et al. 2022)."""
+    return linear_probe(stages, epoch) if epoch < probe_epochs else set(stages)
+
+
+def gradual_unfreezing(stages: Sequence[str], epoch: int, *, every: int) -> set[str]:
+    """The head, then every `every` epochs one stage more, from the last down (Howard & Ruder 2018, section 3.3)."""
+    return set(stages[-1 - epoch // _epochs("every", every) :])
+
+
+def chain_thaw(stages: Sequence[str], epoch: int, *, every: int) -> set[str]:
+    """The head, then each stage alone from the first up, then everything; `every` epochs a phase (Felbo et al. 2017)."""
+    phase = epoch // _epochs("every", every)
+    order = (stages[-1], *stages[:-1])
+    return {order[phase]} if phase < len(order) else set(stages)
+
+
+def surgical(stages: Sequence[str], epoch: int, *, train: Sequence[str | int]) -> set[str]:
+    """The chosen stages and the head train (Lee et al. 2023).
+
+    Args:
+        stages: all, the head last.
+        epoch: has no influence.
+        train: names, patterns or positions among the backbone's stages.
+    """
+    return {*matching(train, stages[:-1]), stages[-1]}
+
+
+def milestones(stages: Sequence[str], epoch: int, *, at: Mapping[int, Sequence[str | int]]) -> set[str]:
+    """From each listed epoch on the stages listed for it train.
+
+    Raises:
+        InputError: epoch 0 is not listed.
+    """
+    if 0 not in at:
+        raise InputError(f"strategy.freezing.at lists the epochs {sorted(at)}: what trains from epoch 0 on is missing")
+    return matching(at[max(start for start in at if start <= epoch)], stages)
+
+
+def matching(chosen: Iterable[str | int], stages: Sequence[str]) -> set[str]:
+    """The stages that names, patterns (`layer*`) or positions (0 the first, -1 the last) choose.
+
+    Raises:
+        InputError: one of them matches nothing.
+    """
+    found: set[str] = set()
+    for choice in chosen:
+        if isinstance(choice, int):
+            if not -len(stages) <= choice < len(stages):
+                raise InputError(f"there is no stage at position {choice} (there are {len(stages)}: {', '.join(stages)})")
+            found.add(stages[choice])
+        elif names := {stage for stage in stages if fnmatchcase(stage, choice)}:
+            found |= names
+        else:
+            raise unknown("stage", choice, stages)
+    return found
+
+
+def first_epochs(freezing: Freezing, stages: Sequence[str], epochs: int) -> dict[str, int]:
+    """The epoch in which each stage first trains, for those that do within `epochs`."""
+    first: dict[str, int] = {}
+    for epoch in range(epochs):
+        for stage in freezing(stages, epoch):
+            first.setdefault(stage, epoch)
+    return first
+
+
+def _epochs(name: str, value: int) -> int:
+    if value < 1:
+        raise InputError(f"strategy.freezing.{name}={value}: a number of epochs, at least 1")
+    return value

@@ -1,0 +1,117 @@
+"""What is kept of each epoch: a row of numbers, and the weights of the epoch that the selection rule prefers."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from transferlab.module import TransferModule
+from transferlab.selection.rules import Rule
+
+Row = dict[str, Any]
+
+
+class History(Callback):
+    """One row an epoch: losses, validation metrics, which stages trained and at what rate.
+
+    Rows travel in the checkpoint, so that a resumed run ends with the rows of an uninterrupted one.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.seconds = 0.0
+        self.samples = 0
+        self.trained: set[str] = set()
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Count the target samples trained on."""
+        self.samples += len(args[1]["target"][1])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch's row, and log what the metrics do not say."""
+        assert isinstance(pl_module, TransferModule)
+        self.trained |= set(pl_module.trainable)
+        self.seconds += time.perf_counter() - self._since
+        rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        row = {"epoch": trainer.current_epoch, **metrics, "trainable": list(pl_module.trainable), "lr": rates}
+        self.rows.append(row)
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(self._flags(pl_module, rates), step=trainer.global_step - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything counted so far."""
+        return {
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "samples": self.samples,
+            "trained": sorted(self.trained),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.rows, self.seconds, self.samples = state_dict["rows"], state_dict["seconds"], state_dict["samples"]
+        self.trained = set(state_dict["trained"])
+
+    @staticmethod
+    def _flags(module: TransferModule, rates: Mapping[str, float]) -> dict[str, float]:
+        parameters = list(module.parameters())
+        share = sum(p.numel() for p in parameters if p.requires_grad) / max(sum(p.numel() for p in parameters), 1)
+        flags = {f"trainable/{stage}": float(stage in module.trainable) for stage in module.stages}
+        return {**flags, "trainable/share": share, **{f"lr/{name}": rate for name, rate in rates.items()}}
+
+
+class KeepSelected(Callback):
+    """Keeps the weights of the epoch with the highest score; of equals the latest.
+
+    Runs after `History`. A run killed between these weights and its checkpoint does the epoch again, with the same result.
+    """
+
+    def __init__(self, rule: Rule, history: History, path: Path) -> None:
+        self.rule, self.history, self.path = rule, history, path
+        self.best: float | None = None
+        self.epoch = 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the epoch just ended."""
+        assert isinstance(pl_module, TransferModule)
+        score = self.rule(self.history.rows[-1])
+        if self.best is None or score >= self.best:
+            self.best, self.epoch = score, trainer.current_epoch
+            if trainer.is_global_zero:
+                save_weights(pl_module, self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score and its epoch."""
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on comparing."""
+        self.best, self.epoch = state_dict["best"], state_dict["epoch"]
+
+
+def weights(module: TransferModule) -> dict[str, Tensor]:
+    """Backbone and head as one state dict; transfer losses keep theirs to themselves."""
+    return {key: value for key, value in module.state_dict().items() if key.startswith(("backbone.", "head."))}
+
+
+def save_weights(module: TransferModule, path: Path) -> None:
+    """Write backbone and head, whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    torch.save(weights(module), beside)
+    os.replace(beside, path)
+
+
+def load_weights(module: TransferModule, path: Path) -> None:
+    """Read what `save_weights` wrote into backbone and head."""
+    module.load_state_dict(torch.load(path, map_location=module.device, weights_only=True), strict=False)

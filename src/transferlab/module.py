@@ -1,0 +1,156 @@
+"""The LightningModule: one step, and the hooks through which a strategy acts."""
+
+import random
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from transferlab.backbones.base import Backbone
+from transferlab.errors import DivergedError
+from transferlab.losses.base import Observation, Step, TransferLoss
+from transferlab.optim import BuildOptimizer, Schedule, learning_rate, parameter_groups
+from transferlab.seeding import derive
+from transferlab.strategy import Strategy
+from transferlab.tasks.classification import Task
+
+# How many steps may pass before a NaN is noticed; reading a loss makes an accelerator wait.
+_CHECK_EVERY = 50
+
+
+class TransferModule(LightningModule):
+    """Trains a backbone and a head as a strategy says.
+
+    Args:
+        backbone: with its starting weights.
+        head: the target's new head.
+        task: loss and metrics.
+        strategy: its losses are prepared already.
+        optimizer: builds the optimiser from parameter groups.
+        schedule: learning rates over training.
+        classes: outputs of the head.
+        seed: of the run; each epoch starts from a random state of its own.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        task: Task,
+        strategy: Strategy,
+        optimizer: BuildOptimizer,
+        schedule: Schedule,
+        classes: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.losses = nn.ModuleDict(dict(strategy.losses))
+        self.task = task
+        self.strategy = strategy
+        self.schedule = schedule
+        self.seed = seed
+        self.stages = (*backbone.parametric, "head")
+        self.trained: set[str] = set()
+        self.trainable: tuple[str, ...] = ()
+        self._build_optimizer = optimizer
+        self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(classes) for split in ("val", "test")})
+        self._diverged = torch.zeros((), dtype=torch.bool)
+        # asked here once so that a wrong schedule ends the run before the first step
+        strategy.trainable(self.stages, 0)
+
+    def configure_optimizers(self) -> Any:
+        """All parameters from step 0; a rate of its own clock for each group."""
+        rate = learning_rate(self._build_optimizer)
+        losses = cast(Mapping[str, nn.Module], self.losses)
+        groups = parameter_groups(self.backbone, self.head, losses, rate, self.strategy.lr_decay)
+        if self.strategy.replaces_weight_decay:
+            groups = [{**group, "weight_decay": 0.0} for group in groups]
+        optimizer = self._build_optimizer(groups)
+        steps, epochs = int(self.trainer.estimated_stepping_batches), self._epochs()
+        first = self.strategy.first_epochs(self.stages, epochs)
+
+        def rate_factor(name: str) -> Any:
+            epoch = first.get(name.removeprefix("backbone/")) if not name.startswith("loss/") else 0
+            start = None if epoch is None else epoch * steps / epochs
+            return lambda step: self.schedule.factor(start, steps, step)
+
+        scheduler = LambdaLR(optimizer, [rate_factor(str(group["name"])) for group in groups])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Start from the epoch's own random state, and freeze what the schedule freezes in it."""
+        start_random_state(self.seed, "epoch", self.current_epoch)
+        chosen = self.strategy.trainable(self.stages, self.current_epoch)
+        self.trainable = tuple(stage for stage in self.stages if stage in chosen)
+        self.trained |= chosen
+        self.backbone.set_trainable(chosen - {"head"}, self.strategy.frozen_batchnorm)
+        self.head.requires_grad_("head" in chosen).train("head" in chosen)
+
+    def observe(self, x: Tensor, y: Tensor) -> Observation:
+        """Send one domain's batch through the net."""
+        features, activations = self.backbone.observe(x, self.strategy.activations)
+        return Observation(x, y, activations, features, self.head(features))
+
+    def training_step(self, batch: Mapping[str, tuple[Tensor, Tensor]], batch_idx: int) -> Tensor:
+        """The task loss on the target plus each transfer loss times its weight; every term is logged."""
+        observed = {domain: self.observe(*pair) for domain, pair in batch.items()}
+        target = observed["target"]
+        step = Step(self.backbone, self.head, self.task, observed)
+        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        terms = {"task": self.task.loss(target.outputs, target.y)}
+        for name, loss in self.losses.items():
+            loss = cast(TransferLoss, loss)
+            terms[name] = loss.weight_at(progress) * loss(step)
+        total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task"]
+        logged = {f"train/{name}_loss": term.detach() for name, term in terms.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(target.y))
+        self._watch(total.detach(), batch_idx)
+        return total
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and metrics on the labels held out."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and metrics on the test split."""
+        self._evaluate(batch, "test")
+
+    def on_train_epoch_end(self) -> None:
+        """Stop if the epoch diverged."""
+        self._raise_if_diverged()
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+        x, y = batch
+        outputs = self.head(self.backbone(x))
+        metrics = cast(Any, self._metrics[f"{split}_metrics"])
+        metrics.update(outputs, y)
+        # what the test split says goes into the record alone, never before the end into a log
+        options: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": split == "val"}
+        self.log(f"{split}/loss", self.task.loss(outputs, y), batch_size=len(y), **options)
+        self.log_dict({f"{split}/{name}": metric for name, metric in metrics.items()}, **options)
+
+    def _watch(self, loss: Tensor, batch_idx: int) -> None:
+        self._diverged = self._diverged.to(loss.device) | ~loss.isfinite()
+        if batch_idx % _CHECK_EVERY == 0:
+            self._raise_if_diverged()
+
+    def _raise_if_diverged(self) -> None:
+        if self._diverged:
+            raise DivergedError(f"the training loss became NaN or infinite in epoch {self.current_epoch}")
+
+    def _epochs(self) -> int:
+        return int(self.trainer.max_epochs or 1)
+
+
+def start_random_state(seed: int, *purpose: str | int) -> None:
+    """Start torch's, NumPy's and Python's global generators from the seed of a purpose."""
+    number = derive(seed, *purpose)
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)

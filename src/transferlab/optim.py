@@ -1,0 +1,115 @@
+"""Named parameter groups and their learning rates over training."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Any, Literal, TypeAlias
+
+from torch import nn
+from torch.optim import Optimizer
+
+from transferlab.backbones.base import Backbone
+from transferlab.errors import InputError
+
+Shape: TypeAlias = Callable[[float], float]
+"""A learning-rate factor as a function of the share of training in [0, 1]."""
+BuildOptimizer: TypeAlias = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+def constant(share: float) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+def cosine(share: float) -> float:
+    """Half a cosine from 1 to 0 (Loshchilov & Hutter 2017, equation 5, without restarts)."""
+    return (1 + cos(pi * share)) / 2
+
+
+def linear(share: float) -> float:
+    """A straight line from 1 to 0."""
+    return 1 - share
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A group's learning-rate factor over training.
+
+    Attributes:
+        shape: of the rate after warm-up.
+        warmup: share of the clock in [0, 1) during which the rate rises linearly.
+        clock: `per_stage` starts a group's clock when its stage first trains, so that the stage unfrozen last still gets
+            a full rate; `global` starts all with the run.
+    """
+
+    shape: Shape
+    warmup: float
+    clock: Literal["per_stage", "global"]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"scheduler.warmup={self.warmup}: a share in [0, 1)")
+        if self.clock not in ("per_stage", "global"):
+            raise InputError(f"scheduler.clock={self.clock}: 'per_stage' or 'global'")
+
+    def factor(self, start: float | None, steps: int, step: int) -> float:
+        """The factor at one step.
+
+        Args:
+            start: the step in which the group first trains; None: it never does.
+            steps: of the whole run.
+            step: the present one, from 0.
+
+        Returns:
+            A factor, 0 before the group first trains.
+        """
+        if start is None or step < start:
+            return 0.0
+        origin = start if self.clock == "per_stage" else 0.0
+        share = min(1.0, (step - origin) / max(steps - origin, 1))
+        if share < self.warmup:
+            # the first step of a warm-up already moves
+            return (share + 1 / max(steps - origin, 1)) / (self.warmup + 1 / max(steps - origin, 1))
+        return self.shape((share - self.warmup) / (1 - self.warmup))
+
+
+def parameter_groups(
+    backbone: Backbone, head: nn.Module, losses: Mapping[str, nn.Module], lr: float, lr_decay: float
+) -> list[dict[str, Any]]:
+    """Every parameter in exactly one named group, frozen ones too; unfreezing later only flips `requires_grad`.
+
+    Groups are `backbone/<stage>`, `head` and `loss/<name>`. The head and the losses have the rate `lr`, each stage below
+    the head `lr_decay` times that of the stage above it (discriminative fine-tuning, Howard & Ruder 2018, section 3.2,
+    who divide by 2.6).
+
+    Raises:
+        InputError: a factor that is not positive.
+    """
+    if lr_decay <= 0:
+        raise InputError(f"strategy.lr_decay={lr_decay}: a positive factor, 1 for equal rates")
+    stages = backbone.parametric
+    groups: list[dict[str, Any]] = [
+        {
+            "name": f"backbone/{stage}",
+            "params": backbone.stage_parameters(stage),
+            "lr": lr * lr_decay ** (len(stages) - depth),
+        }
+        for depth, stage in enumerate(stages)
+    ]
+    groups.append({"name": "head", "params": list(head.parameters()), "lr": lr})
+    for name, loss in losses.items():
+        if parameters := list(loss.parameters()):
+            groups.append({"name": f"loss/{name}", "params": parameters, "lr": lr})
+    return groups
+
+
+def learning_rate(optimizer: BuildOptimizer) -> float:
+    """The rate that a partial optimiser of the config was given.
+
+    Raises:
+        InputError: it has none.
+    """
+    rate = getattr(optimizer, "keywords", {}).get("lr")
+    if not isinstance(rate, (int, float)):
+        raise InputError("optimizer.lr must be given: a number")
+    return float(rate)

@@ -1,0 +1,138 @@
+"""The record of a run, `run.json`: its identity, where it lies, how it is written, found and read. No torch."""
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from transferlab.errors import InputError
+
+SCHEMA = 1
+STATUSES = ("finished", "failed", "diverged", "interrupted")
+# Where a run lies, who watches it and with whom it is compared is no part of what it is.
+_NOT_IDENTITY = ("study", "paths", "tracker", "workers")
+# A saved config is a primary config of its own; this is all of Hydra it needs.
+_HYDRA_DEFAULTS = ["hydra/house", "_self_"]
+
+Record: TypeAlias = dict[str, Any]
+_log = logging.getLogger(__name__)
+
+
+def portable(config: DictConfig) -> dict[str, Any]:
+    """The resolved config, in which `${paths.x}` alone stays as it is: moving a folder does not change a run."""
+    literal = copy.deepcopy(config)
+    OmegaConf.set_struct(literal, False)
+    for key in literal.paths:
+        literal.paths[key] = f"\\${{paths.{key}}}"
+    plain = OmegaConf.to_container(literal, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    plain["paths"] = OmegaConf.to_container(config.paths, resolve=True)
+    return {str(key): value for key, value in plain.items()}
+
+
+def run_id(config: DictConfig) -> str:
+    """Ten hexadecimal digits of the hash of everything in the config that makes the run what it is."""
+    identity = {key: value for key, value in portable(config).items() if key not in _NOT_IDENTITY}
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def folder(config: DictConfig) -> Path:
+    """`runs/<study>/<run id>`, where everything of a run lies."""
+    return Path(config.paths.runs) / str(config.study) / run_id(config)
+
+
+def read(run: Path) -> Record | None:
+    """The record in a run's folder, or None where there is none that can be read."""
+    try:
+        record = json.loads((run / "run.json").read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def is_finished(run: Path) -> bool:
+    """Whether the run ended well, so that nobody needs to run it again."""
+    return (read(run) or {}).get("status") == "finished"
+
+
+def write(run: Path, record: Mapping[str, Any]) -> None:
+    """Write the record whole or not at all."""
+    write_text(run / "run.json", json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
+
+
+def write_config(run: Path, config: DictConfig) -> None:
+    """Write `config.yaml`, which `transferlab train --config-dir <run> --config-name config` runs again."""
+    plain = OmegaConf.create({"defaults": _HYDRA_DEFAULTS, **portable(config)})
+    write_text(run / "config.yaml", OmegaConf.to_yaml(plain))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there when it is whole.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    with _writable(path.parent):
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(beside, 0o644)  # mkstemp gives 0600; a record is for everybody
+            os.replace(beside, path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def held(run: Path, announce: str) -> Iterator[None]:
+    """Hold a run's folder: of two processes that start the same run one trains, the other waits and finds it done.
+
+    Args:
+        run: the folder.
+        announce: what to say, once, when another process holds it.
+    """
+    with _writable(run):
+        run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.info("%s", announce)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writable(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot write to {place}: {reason}; free it or set paths.runs to another folder") from error
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN or infinity: a number that is none is written as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value

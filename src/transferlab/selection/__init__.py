@@ -1,0 +1,1 @@
+"""Selection rules: which epoch of a run is reported."""

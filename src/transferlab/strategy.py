@@ -1,0 +1,71 @@
+"""A strategy: its parts, composed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from transferlab.errors import InputError, unknown
+from transferlab.freezing import Freezing, first_epochs
+from transferlab.losses.base import TransferLoss
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How knowledge is transferred: what trains when, and what pulls on it.
+
+    Attributes:
+        freezing: which stages train in an epoch.
+        losses: transfer losses by name.
+        start: `source` takes the source's weights, `random` none of them.
+        lr_decay: learning-rate factor a stage, from the head down.
+        frozen_batchnorm: whether BatchNorm of frozen stages stays `still` or `trains`.
+    """
+
+    freezing: Freezing
+    losses: Mapping[str, TransferLoss]
+    start: Literal["source", "random"]
+    lr_decay: float
+    frozen_batchnorm: Literal["still", "trains"]
+
+    def __post_init__(self) -> None:
+        allowed = {"start": ("source", "random"), "frozen_batchnorm": ("still", "trains")}
+        for key, words in allowed.items():
+            if getattr(self, key) not in words:
+                raise InputError(f"strategy.{key}={getattr(self, key)}: '{words[0]}' or '{words[1]}'")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The domains that a batch must hold."""
+        return frozenset({"target"}).union(*(loss.reads for loss in self.losses.values()))
+
+    @property
+    def activations(self) -> frozenset[str]:
+        """The stages whose outputs some loss reads."""
+        return frozenset().union(*(loss.activations for loss in self.losses.values()))
+
+    @property
+    def replaces_weight_decay(self) -> bool:
+        """Whether a loss stands in for the optimiser's weight decay."""
+        return any(loss.replaces_weight_decay for loss in self.losses.values())
+
+    def trainable(self, stages: Sequence[str], epoch: int) -> set[str]:
+        """The stages that train in an epoch.
+
+        Raises:
+            InputError: the schedule names a stage that does not exist.
+        """
+        chosen = self.freezing(stages, epoch)
+        if missing := chosen - set(stages):
+            raise unknown("stage", min(missing), stages)
+        return chosen
+
+    def first_epochs(self, stages: Sequence[str], epochs: int) -> dict[str, int]:
+        """The epoch in which each stage first trains.
+
+        Raises:
+            InputError: nothing ever trains.
+        """
+        first = first_epochs(self.trainable, stages, epochs)
+        if not first:
+            raise InputError("the freezing schedule trains no stage in any epoch")
+        return first

@@ -1,0 +1,1 @@
+"""Kinds of problem: each brings a head, a loss and metrics."""
