@@ -115,7 +115,7 @@ def job(config: DictConfig) -> float | None:
     from transferlab import results
 
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-    number = HydraConfig.get().job.get("num", 0) if multirun else 0
+    number = int(HydraConfig.get().job.num) if multirun else 0
     folder = results.folder(config)
     before = results.read(folder)
     if before is not None and before["status"] in ("finished", "diverged"):

@@ -98,9 +98,9 @@ class Composer:
 
     def _sweep_parameters(self, overrides: Sequence[str], multirun: bool) -> list[str]:
         """The sweep that a preset holds itself, less what the command line says anew."""
-        plain = [override.input_line for override in self.parse(overrides) if not override.is_sweep_override()]
+        plain = [str(override.input_line) for override in self.parse(overrides) if not override.is_sweep_override()]
         with self._one_sentence(plain):
-            config = self.config([str(line) for line in plain], multirun)
+            config = self.config(plain, multirun)
         parameters = OmegaConf.select(config, "hydra.sweeper.params") or {}
         given = {override.get_key_element() for override in self.parse(overrides)}
         return [f"{key}={value}" for key, value in parameters.items() if key not in given] if multirun else []
@@ -113,7 +113,7 @@ class Composer:
             for override in self.parse(lines):
                 if only in (None, override.get_key_element()):
                     self._check_kind(override, lines, config)
-            plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             _check_missing(plain)
             OmegaConf.resolve(plain)
             check_targets(plain)
@@ -161,7 +161,9 @@ class Composer:
                 found = ", ".join(names)
                 return InputError(f"there is no key '{key}'{hint} ({where or 'a config'} has: {found})")
             node = OmegaConf.select(node, part, throw_on_resolution_failure=False)
-        return InputError(f"'{key}' cannot be overridden like this: it is no config group, or is written with + by mistake")
+        return InputError(
+            f"'{key}' cannot be overridden like this: it is no config group, or is written with + by mistake"
+        )
 
 
 class _OneSentence:
@@ -201,7 +203,7 @@ def check_targets(config: Any, trusted: Sequence[str] = (), key: str = "") -> No
             )
         for name in config:
             node = config._get_node(name)
-            check_targets(node, trusted, f"{key}.{name}".lstrip("."))
+            check_targets(node, trusted, f"{key}.{name!s}".lstrip("."))
     elif OmegaConf.is_list(config) and config._content is not None and not isinstance(config._content, str):
         for index in range(len(config)):
             check_targets(config._get_node(index), trusted, f"{key}[{index}]")

@@ -45,7 +45,7 @@ def gradual_unfreezing(stages: Sequence[str], epoch: int, *, every: int) -> set[
 
 
 def chain_thaw(stages: Sequence[str], epoch: int, *, every: int) -> set[str]:
-    """The head, then each stage alone from the first up, then everything; `every` epochs a phase (Felbo et al. 2017)."""
+    """The head, then each stage alone from the first up, then all; `every` epochs a phase (Felbo et al. 2017)."""
     phase = epoch // _epochs("every", every)
     order = (stages[-1], *stages[:-1])
     return {order[phase]} if phase < len(order) else set(stages)
@@ -83,7 +83,9 @@ def matching(chosen: Iterable[str | int], stages: Sequence[str]) -> set[str]:
     for choice in chosen:
         if isinstance(choice, int):
             if not -len(stages) <= choice < len(stages):
-                raise InputError(f"there is no stage at position {choice} (there are {len(stages)}: {', '.join(stages)})")
+                raise InputError(
+                    f"there is no stage at position {choice} (there are {len(stages)}: {', '.join(stages)})"
+                )
             found.add(stages[choice])
         elif names := {stage for stage in stages if fnmatchcase(stage, choice)}:
             found |= names

@@ -28,10 +28,12 @@ class History(Callback):
         self.samples = 0
         self.trained: set[str] = set()
         self._since = 0.0
+        self._rates: dict[str, float] = {}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; the rates of the epoch's first step are the ones reported."""
         self._since = time.perf_counter()
+        self._rates = {group["name"]: float(group["lr"]) for group in trainer.optimizers[0].param_groups}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Count the target samples trained on."""
@@ -42,12 +44,11 @@ class History(Callback):
         assert isinstance(pl_module, TransferModule)
         self.trained |= set(pl_module.trainable)
         self.seconds += time.perf_counter() - self._since
-        rates = {group["name"]: group["lr"] for group in trainer.optimizers[0].param_groups}
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        row = {"epoch": trainer.current_epoch, **metrics, "trainable": list(pl_module.trainable), "lr": rates}
+        row = {"epoch": trainer.current_epoch, **metrics, "trainable": list(pl_module.trainable), "lr": self._rates}
         self.rows.append(row)
         if trainer.logger is not None:
-            trainer.logger.log_metrics(self._flags(pl_module, rates), step=trainer.global_step - 1)
+            trainer.logger.log_metrics(self._flags(pl_module, self._rates), step=trainer.global_step - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything counted so far."""
@@ -74,7 +75,7 @@ class History(Callback):
 class KeepSelected(Callback):
     """Keeps the weights of the epoch with the highest score; of equals the latest.
 
-    Runs after `History`. A run killed between these weights and its checkpoint does the epoch again, with the same result.
+    Runs after `History`. A run killed between these weights and its checkpoint does the epoch again, to the same end.
     """
 
     def __init__(self, rule: Rule, history: History, path: Path) -> None:

@@ -38,8 +38,8 @@ class Schedule:
     Attributes:
         shape: of the rate after warm-up.
         warmup: share of the clock in [0, 1) during which the rate rises linearly.
-        clock: `per_stage` starts a group's clock when its stage first trains, so that the stage unfrozen last still gets
-            a full rate; `global` starts all with the run.
+        clock: `per_stage` starts a group's clock when its stage first trains, so that the stage unfrozen last still
+            gets a full rate; `global` starts all with the run.
     """
 
     shape: Shape
@@ -78,9 +78,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Every parameter in exactly one named group, frozen ones too; unfreezing later only flips `requires_grad`.
 
-    Groups are `backbone/<stage>`, `head` and `loss/<name>`. The head and the losses have the rate `lr`, each stage below
-    the head `lr_decay` times that of the stage above it (discriminative fine-tuning, Howard & Ruder 2018, section 3.2,
-    who divide by 2.6).
+    Groups are `backbone/<stage>`, `head` and `loss/<name>`. The head and the losses have the rate `lr`, each stage
+    below the head `lr_decay` times that of the stage above it (discriminative fine-tuning, Howard & Ruder 2018,
+    section 3.2, who divide by 2.6).
 
     Raises:
         InputError: a factor that is not positive.

@@ -20,7 +20,7 @@ def config_of(config: DictConfig) -> DictConfig:
     recipe = config.source.pretrain
     # resolved here, because in its new place `${source...}` would point to nothing
     plain = OmegaConf.create({key: OmegaConf.to_container(recipe, resolve=False)[key] for key in _AXES})  # type: ignore
-    pretraining = OmegaConf.masked_copy(config, [key for key in config if key not in (*_AXES, "source")])
+    pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_AXES, "source")])
     with open_dict(pretraining):
         pretraining.merge_with(plain)
         pretraining.source = {"weights": None, "data": None, "pretrain": None}

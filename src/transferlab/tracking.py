@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from transferlab.errors import InputError
 
+Mode: TypeAlias = Literal["online", "offline"]
 _log = logging.getLogger(__name__)
 
 
@@ -132,7 +133,7 @@ class WandbTracker:
         """Kind, run id, mode, folder, and the address if it is online."""
         return self._told
 
-    def _modes(self) -> tuple[str, ...]:
+    def _modes(self) -> tuple[Mode, ...]:
         if self.mode == "offline":
             return ("offline",)
         address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")

@@ -193,7 +193,10 @@ def _trainer(config: DictConfig, folder: Path, tracker: Tracker, callbacks: list
         )
     )
     checkpoint = ModelCheckpoint(
-        dirpath=folder, filename=RESUME.removesuffix(".ckpt"), enable_version_counter=False, save_on_train_epoch_end=True
+        dirpath=folder,
+        filename=RESUME.removesuffix(".ckpt"),
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
     )
     trainer: Trainer = build(
         config.trainer,
@@ -261,7 +264,10 @@ def _begin(config: DictConfig, folder: Path) -> Record:
 
 
 def _cost(module: TransferModule, history: History) -> dict[str, Any]:
-    stages = {**{s: module.backbone.stage_parameters(s) for s in module.backbone.stages}, "head": module.head.parameters()}
+    stages = {
+        **{s: module.backbone.stage_parameters(s) for s in module.backbone.stages},
+        "head": module.head.parameters(),
+    }
     losses = sum(p.numel() for p in module.losses.parameters())
     return {
         "fit_seconds": round(history.seconds, 3),

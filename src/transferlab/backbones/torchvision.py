@@ -53,7 +53,9 @@ def _build(name: str, family: str, input: Mapping[str, Any]) -> Any:
     if name not in members:
         raise unknown(f"{family} of torchvision", name, members)
     if len(input["shape"]) != 3 or input["shape"][0] != 3:
-        raise InputError(f"backbone.input.shape={list(input['shape'])}: {name} takes [3, height, width]; grey is repeated")
+        raise InputError(
+            f"backbone.input.shape={list(input['shape'])}: {name} takes [3, height, width]; grey is repeated"
+        )
     return torchvision.models.get_model(name, weights=None)
 
 

@@ -35,10 +35,14 @@ def seen(y: Labels, labels: str | int | float, rng: np.random.Generator, names: 
     elif labels < 1:
         wanted = [round(labels * count) for count in counts]
     else:
-        raise InputError(f"target.labels={labels}: a share lies between 0 and 1; for {labels:g} a class write an integer")
+        raise InputError(
+            f"target.labels={labels}: a share lies between 0 and 1; for {labels:g} a class write an integer"
+        )
     for name, want, have in zip(names, wanted, counts, strict=True):
         if want > have:
-            raise InputError(f"target.labels={labels}: class '{name}' has only {have} training samples; take at most that")
+            raise InputError(
+                f"target.labels={labels}: class '{name}' has only {have} training samples; take at most that"
+            )
         if want == 0:
             raise InputError(f"target.labels={labels} leaves class '{name}' ({have} samples) without any label")
     return _per_class(y, wanted, rng)
@@ -82,7 +86,9 @@ def fold(y: Labels, folds: int, index: int, seed: int) -> tuple[Indices, Indices
     if folds < 2 or not 0 <= index < folds:
         raise InputError(f"target.fold={index} of target.folds={folds}: at least 2 folds, counted from 0")
     if (smallest := int(np.unique(y, return_counts=True)[1].min())) < folds:
-        raise InputError(f"target.folds={folds}: the smallest class has {smallest} labels; take at most that many folds")
+        raise InputError(
+            f"target.folds={folds}: the smallest class has {smallest} labels; take at most that many folds"
+        )
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     train, held = list(splitter.split(np.zeros(len(y)), y))[index]
     return train.astype(np.int64), held.astype(np.int64)

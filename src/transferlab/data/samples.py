@@ -16,9 +16,12 @@ Shape = Sequence[int]
 
 
 class Samples(Protocol):
-    """A set of labelled samples. `y` is (N,) int64; a batch is fetched by a list of indices in one go."""
+    """A set of labelled samples; a batch is fetched by a list of indices in one go."""
 
-    y: Tensor
+    @property
+    def y(self) -> Tensor:
+        """Labels, (N,) int64."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -81,7 +84,7 @@ class InMemory:
             return replace(self, x=flat)
         if self.x.ndim != 4:
             raise InputError(
-                f"the data are tables with {self.x.shape[1]} features, backbone.input.shape={list(shape)} takes images; "
+                f"the data are tables of {self.x.shape[1]} features, backbone.input.shape={list(shape)} takes images; "
                 f"choose backbone=mlp backbone.input.shape=[{self.x.shape[1]}]"
             )
         return replace(self, x=fit_image(self.x, shape))
@@ -141,7 +144,8 @@ class Images:
             image = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise InputError(f"{self.names[position]} is no readable image: {error}; repair or remove it") from error
-        return transforms.pil_to_tensor(image)
+        decoded: Tensor = transforms.pil_to_tensor(image)
+        return decoded
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class TransferLoss(nn.Module, ABC):
         """The weight at a share of training in [0, 1)."""
         return self.weight(progress) if callable(self.weight) else float(self.weight)
 
-    def prepare(self, setting: Setting) -> None:  # noqa: B027  (most losses need nothing)
+    def prepare(self, setting: Setting) -> None:
         """Take anchors and build own parameters, once, before the first step.
 
         Raises:

@@ -12,8 +12,8 @@ from transferlab.losses.weight import Weight
 class SourceTask(TransferLoss):
     """The task loss on labelled source data, through the target's head or one of its own.
 
-    With a shared head the two domains have one classifier (full transfer); with a head each they share the backbone alone
-    (partial transfer, the hard parameter sharing of Caruana 1997).
+    With a shared head the two domains have one classifier (full transfer); with a head each they share the backbone
+    alone (partial transfer, the hard parameter sharing of Caruana 1997).
 
     Args:
         weight: of the source beside the target's 1; may follow a schedule.
@@ -39,7 +39,9 @@ class SourceTask(TransferLoss):
             InputError: the source has no data, or other classes than the target under a shared head.
         """
         if "source" not in setting.classes:
-            raise InputError("loss 'source_task' reads source data, but this source has none; choose e.g. source=mnist5k")
+            raise InputError(
+                "loss 'source_task' reads source data, but this source has none; choose e.g. source=mnist5k"
+            )
         classes = setting.classes["source"]
         if not self.shared:
             self.head = setting.task.build_head(setting.backbone.features, classes)

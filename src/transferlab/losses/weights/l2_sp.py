@@ -16,8 +16,8 @@ def l2_sp(
     """Pull the transferred weights towards where they started, and the new ones towards zero.
 
     `alpha / 2 * |w_S - w_S^0|^2 + beta / 2 * |w_new|^2`: Li, Grandvalet & Davoine 2018, "Explicit Inductive Bias for
-    Transfer Learning with Convolutional Networks" (ICML), equation 2. All parameters of the backbone count as w_S, biases
-    and BatchNorm's affine parameters among them.
+    Transfer Learning with Convolutional Networks" (ICML), equation 2. All parameters of the backbone count as w_S,
+    biases and BatchNorm's affine parameters among them.
 
     Args:
         shared: the backbone's parameters, of any shapes.
@@ -57,7 +57,9 @@ class L2SP(TransferLoss):
             InputError: the backbone has random weights, so there is no starting point worth keeping.
         """
         if not setting.from_source:
-            raise InputError("loss 'l2_sp' pulls towards the source's weights, and this run starts from none: set source")
+            raise InputError(
+                "loss 'l2_sp' pulls towards the source's weights, and this run starts from none: set source"
+            )
         for number, parameter in enumerate(setting.backbone.parameters()):
             self.register_buffer(f"start_{number}", parameter.detach().clone())
             self._anchors = number + 1
