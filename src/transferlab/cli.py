@@ -78,13 +78,16 @@ def train(words: list[str]) -> int:
     from hydra._internal.utils import _run_hydra, get_args_parser
 
     from transferlab.composing import Composer, arguments, trust
+    from transferlab.results import check_writable
 
     words, trusted = _taken(words, "--trust")
     trust(trusted)
     args = arguments(words)
     if not any(getattr(args, flag, None) for flag in _HYDRA_ONLY):
         with Composer(args.config_name or "train", args.config_dir) as composer:
-            expect(composer.check(args.overrides, multirun=args.multirun))
+            plan = composer.check(args.overrides, multirun=args.multirun)
+        expect(plan.jobs)
+        check_writable(plan.study)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception itself; `main` makes a sentence of it
     os.environ[_PARENT] = str(os.getpid())
     _failures.clear()

@@ -4,9 +4,10 @@ The check composes what Hydra is about to compose, so that a typing error costs 
 """
 
 import argparse
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +29,14 @@ from transferlab.folders import shipped
 TRUSTED = ("transferlab", "torch.nn", "torch.optim", "torchvision.transforms", "pytorch_lightning", "torchmetrics")
 # Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
 _MANY_KINDS = frozenset({"labels", "strategy", "precision", "devices", "deterministic", "weight"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A command that was checked: how many jobs it has, as far as that is known, and where they go."""
+
+    jobs: int
+    study: Path
 
 
 class Composer:
@@ -72,66 +81,61 @@ class Composer:
         """Whether the key names a config group, such as `strategy` or `strategy/freezing@x.y`."""
         return bool(self._loader.get_group_options(key.split("@")[0]))
 
-    def check(self, overrides: Sequence[str], multirun: bool) -> int:
+    def check(self, overrides: Sequence[str], multirun: bool) -> Plan:
         """Check every job of a command before any starts.
 
-        Groups are composed option by option, a list of values is checked value by value; the product of both is not
-        walked through.
+        Groups are composed option by option and listed values are held against the yaml one by one; the product of both
+        is not walked through.
 
-        Returns:
-            The number of jobs.
+        Args:
+            overrides: as on the command line.
+            multirun: whether `-m` is given; a preset may say so itself.
 
         Raises:
             InputError: the first thing that is wrong, what exists, and the nearest name.
         """
-        preset = self._sweep_parameters(overrides, multirun)
-        parsed = self.parse([*preset, *overrides])
-        sweeps = {override.get_key_element(): list(_values(override)) for override in parsed}
-        first = {key: values[0] for key, values in sweeps.items()}
+        parsed = self.parse(overrides)
+        multirun, preset = self._preset(parsed, multirun)
+        sweeps = {o.get_key_element(): _values(o) for o in (*self.parse(preset), *parsed) if _is_listed(o)}
         if not multirun and (swept := [key for key, values in sweeps.items() if len(values) > 1]):
             raise InputError(f"{swept[0]} has several values: add -m to run them all")
-        self._check_job(first)
+        first = {key: values[0] for key, values in sweeps.items()}
+        config, original = self._check_job(first)
         for key, values in sweeps.items():
             for value in values[1:]:
-                self._check_job({**first, key: value}, only=None if self.is_group(key) else key)
-        return prod(len(values) for values in sweeps.values())
+                if self.is_group(key):
+                    self._check_job({**first, key: value})
+                else:
+                    _check_kind(original, self.parse([f"{key}={value}"])[0])
+        study = Path(str(config.paths.runs)) / str(config.study) if "paths" in config else Path()
+        return Plan(prod(len(values) for values in sweeps.values()), study)
 
-    def _sweep_parameters(self, overrides: Sequence[str], multirun: bool) -> list[str]:
-        """The sweep that a preset holds itself, less what the command line says anew."""
-        plain = [str(override.input_line) for override in self.parse(overrides) if not override.is_sweep_override()]
-        with self._one_sentence(plain):
+    def _preset(self, overrides: Sequence[Override], multirun: bool) -> tuple[bool, list[str]]:
+        """Whether the config is a sweep, and the part of its own sweep that the command line does not say anew."""
+        plain = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+        with _OneSentence(self, plain):
             config = self.config(plain, multirun)
+        multirun = multirun or config.hydra.mode == RunMode.MULTIRUN
+        given = {override.get_key_element() for override in overrides}
         parameters = OmegaConf.select(config, "hydra.sweeper.params") or {}
-        given = {override.get_key_element() for override in self.parse(overrides)}
-        return [f"{key}={value}" for key, value in parameters.items() if key not in given] if multirun else []
+        return multirun, [f"{key}={value}" for key, value in parameters.items() if multirun and key not in given]
 
-    def _check_job(self, overrides: Mapping[str, str], only: str | None = None) -> None:
+    def _check_job(self, overrides: Mapping[str, str]) -> tuple[DictConfig, DictConfig]:
+        """Compose one job and look at all of it; its config, and what that would be without the values given."""
         lines = [f"{key}={value}" for key, value in overrides.items()]
-        with self._one_sentence(lines):
+        with _OneSentence(self, lines):
             config = self.config(lines)
             HydraConfig.instance().set_config(config)
-            for override in self.parse(lines):
-                if only in (None, override.get_key_element()):
-                    self._check_kind(override, lines, config)
+            parsed = self.parse(lines)
+            changes = [override for override in parsed if not self.is_group(override.key_or_group)]
+            original = self.config([line for line in lines if self.is_group(line.split("=")[0].lstrip("+~"))])
+            for override in changes:
+                _check_kind(original, override)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             _check_missing(plain)
             OmegaConf.resolve(plain)
             check_targets(plain)
-
-    def _check_kind(self, override: Override, lines: Sequence[str], config: DictConfig) -> None:
-        """A value given on the command line must be of the kind that the yaml has there."""
-        key = override.key_or_group
-        if self.is_group(key) or override.is_delete() or override.is_add() or override.is_force_add():
-            return
-        rest = [line for line in lines if line != f"{override.get_key_element()}={override.get_value_element_as_str()}"]
-        before = OmegaConf.select(self.config(rest), key, throw_on_resolution_failure=False)
-        after = OmegaConf.select(config, key, throw_on_resolution_failure=False)
-        kind = None if key.split(".")[-1] in _MANY_KINDS else _mismatch(before, after)
-        if kind:
-            raise InputError(f"{key}={after} is of the wrong kind: {kind} is expected, as in {key}={before}")
-
-    def _one_sentence(self, overrides: Sequence[str]) -> "_OneSentence":
-        return _OneSentence(self, overrides)
+        return config, original
 
     def explain(self, error: Exception, overrides: Sequence[str]) -> InputError:
         """Hydra's and OmegaConf's errors in one sentence with the nearest name."""
@@ -211,22 +215,34 @@ def check_targets(config: Any, trusted: Sequence[str] = (), key: str = "") -> No
 
 def trust(packages: Sequence[str]) -> None:
     """Remember, for this process and those it starts, the packages that the user trusts."""
-    import os
-
     os.environ["TRANSFERLAB_TRUST"] = ",".join(dict.fromkeys([*_trusted_by_user(), *packages]))
 
 
 def _trusted_by_user() -> list[str]:
-    import os
-
     return [name for name in os.environ.get("TRANSFERLAB_TRUST", "").split(",") if name]
 
 
-def _values(override: Override) -> Iterator[str]:
+def _is_listed(override: Override) -> bool:
+    """Whether the values are known beforehand; an interval to be searched is not."""
+    return not override.is_sweep_override() or override.is_discrete_sweep()
+
+
+def _values(override: Override) -> list[str]:
     """The values of one override as written, one unless it is a sweep."""
-    if override.is_sweep_override() and override.is_discrete_sweep():
-        return iter(override.sweep_string_iterator())
-    return chain([override.get_value_element_as_str()])
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
+
+
+def _check_kind(original: DictConfig, override: Override) -> None:
+    """A value given on the command line must be of the kind that the yaml has there."""
+    key, after = override.key_or_group, override.value()
+    if override.is_delete() or override.is_add() or override.is_force_add() or key.split(".")[-1] in _MANY_KINDS:
+        return
+    before = OmegaConf.select(original, key, throw_on_resolution_failure=False)
+    interpolated = isinstance(after, str) and "${" in after
+    if not interpolated and (kind := _mismatch(before, after)):
+        raise InputError(f"{key}={after} is of the wrong kind: {kind} is expected, as in {key}={before}")
 
 
 def _check_missing(config: DictConfig) -> None:
@@ -244,7 +260,7 @@ def _mismatch(before: Any, after: Any) -> str | None:
             fits = isinstance(after, kinds) and (bool in kinds or not isinstance(after, bool))
             return None if fits else name
     if isinstance(before, DictConfig):
-        return None if isinstance(after, DictConfig) else "a mapping"
+        return None if isinstance(after, dict) else "a mapping"
     if OmegaConf.is_list(before):
-        return None if OmegaConf.is_list(after) else "a list"
-    return None if isinstance(after, str) else "a word"
+        return None if isinstance(after, list) else "a list"
+    return None if isinstance(after, (str, QuotedString)) else "a word"

@@ -96,6 +96,18 @@ def write_text(path: Path, text: str) -> None:
             raise
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder and try it, before anything long starts.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
 @contextmanager
 def held(run: Path, announce: str) -> Iterator[None]:
     """Hold a run's folder: of two processes that start the same run one trains, the other waits and finds it done.

@@ -70,7 +70,9 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
     results.write(folder, record)
     status, reason = "interrupted", "stopped from outside"
     try:
-        _train(config, folder, tracker, record)
+        source = _source_weights(config)
+        started = time.perf_counter()  # pretraining has a record of its own
+        _train(config, folder, source, tracker, record)
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
@@ -87,12 +89,11 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
     return record
 
 
-def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> None:
-    source = _source_weights(config)
+def _train(config: DictConfig, folder: Path, source: str | None, tracker: Tracker, record: Record) -> None:
     start_random_state(config.seed, "build")
-    parts, source_data = _data(config)
-    backbone: Backbone = build(config.backbone)
     strategy: Strategy = build(config.strategy)
+    parts, source_data = _data(config, strategy.reads)
+    backbone: Backbone = build(config.backbone)
     from_source = source is not None and strategy.start == "source"
     if from_source and source is not None:
         backbone_weights.load(backbone, source)
@@ -146,9 +147,10 @@ def _source_weights(config: DictConfig) -> str | None:
     return str(folder / SELECTED)
 
 
-def _data(config: DictConfig) -> tuple[Parts, Splits | None]:
+def _data(config: DictConfig, reads: frozenset[str]) -> tuple[Parts, Splits | None]:
     target: Target = build(config.target)
-    source: Splits | None = build(config.source.data) if config.source.data is not None else None
+    wanted = "source" in reads and config.source.data is not None
+    source: Splits | None = build(config.source.data) if wanted else None
     return target.parts(config.seed), source
 
 
