@@ -14,8 +14,9 @@ class DivergedError(Exception):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `names`, or nothing if none is near."""
-    near = get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    by_fold = {other.casefold(): other for other in names}
+    near = get_close_matches(name.casefold(), list(by_fold), n=1, cutoff=0.5)
+    return f"; did you mean '{by_fold[near[0]]}'?" if near else ""
 
 
 def unknown(what: str, name: str, names: Iterable[str]) -> InputError:

@@ -24,13 +24,13 @@ def linear_probe(stages: Sequence[str], epoch: int) -> set[str]:
 
 
 def top_k(stages: Sequence[str], epoch: int, *, k: int) -> set[str]:
-    """The last k stages and the head train (Yosinski et al. 2014).
+    """The last k stages and the head train; all keep the source's weights (cf. Yosinski et al. 2014, who redraw them).
 
     Raises:
         InputError: k is negative or exceeds the number of stages.
     """
     if not 0 <= k < len(stages):
-        raise InputError(f"strategy.freezing.k={k}: between 0 and {len(stages) - 1}, the backbone's stages")
+        raise InputError(f"strategy.freezing.k={k}: between 0 and {len(stages) - 1}, the stages with parameters")
     return set(stages[len(stages) - 1 - k :])
 
 
@@ -62,15 +62,23 @@ def surgical(stages: Sequence[str], epoch: int, *, train: Sequence[str | int]) -
     return {*matching(train, stages[:-1]), stages[-1]}
 
 
-def milestones(stages: Sequence[str], epoch: int, *, at: Mapping[int, Sequence[str | int]]) -> set[str]:
+def milestones(stages: Sequence[str], epoch: int, *, at: Mapping[str, Sequence[str | int]]) -> set[str]:
     """From each listed epoch on the stages listed for it train.
 
+    Args:
+        stages: all, the head last; positions count the head too.
+        epoch: the present one.
+        at: names, patterns or positions by epoch; epochs are words, so that a command line can override one.
+
     Raises:
-        InputError: epoch 0 is not listed.
+        InputError: a key is no epoch, or epoch 0 is not listed.
     """
-    if 0 not in at:
-        raise InputError(f"strategy.freezing.at lists the epochs {sorted(at)}: what trains from epoch 0 on is missing")
-    return matching(at[max(start for start in at if start <= epoch)], stages)
+    if wrong := [key for key in at if not str(key).isdecimal()]:
+        raise InputError(f"strategy.freezing.at.{wrong[0]}: '{wrong[0]}' is no epoch; epochs are counted from 0")
+    listed = {int(key): chosen for key, chosen in at.items()}
+    if 0 not in listed:
+        raise InputError(f"strategy.freezing.at lists the epochs {sorted(listed)}: what trains from 0 on is missing")
+    return matching(listed[max(start for start in listed if start <= epoch)], stages)
 
 
 def matching(chosen: Iterable[str | int], stages: Sequence[str]) -> set[str]:

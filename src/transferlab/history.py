@@ -42,7 +42,7 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row, and log what the metrics do not say."""
         assert isinstance(pl_module, TransferModule)
-        self.trained |= set(pl_module.trainable)
+        self.trained |= {name for name, p in pl_module.named_parameters() if p.requires_grad}
         self.seconds += time.perf_counter() - self._since
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row = {"epoch": trainer.current_epoch, **metrics, "trainable": list(pl_module.trainable), "lr": self._rates}

@@ -56,7 +56,6 @@ class TransferModule(LightningModule):
         self.schedule = schedule
         self.seed = seed
         self.stages = (*backbone.parametric, "head")
-        self.trained: set[str] = set()
         self.trainable: tuple[str, ...] = ()
         self._build_optimizer = optimizer
         self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(classes) for split in ("val", "test")})
@@ -68,7 +67,8 @@ class TransferModule(LightningModule):
         """All parameters from step 0; a rate of its own clock for each group."""
         rate = learning_rate(self._build_optimizer)
         losses = cast(Mapping[str, nn.Module], self.losses)
-        groups = parameter_groups(self.backbone, self.head, losses, rate, self.strategy.lr_decay)
+        live = self.strategy.frozen_batchnorm == "trains"
+        groups = parameter_groups(self.backbone, self.head, losses, rate, self.strategy.lr_decay, live)
         if self.strategy.replaces_weight_decay:
             groups = [{**group, "weight_decay": 0.0} for group in groups]
         optimizer = self._build_optimizer(groups)
@@ -76,7 +76,8 @@ class TransferModule(LightningModule):
         first = self.strategy.first_epochs(self.stages, epochs)
 
         def rate_factor(name: str) -> Any:
-            epoch = first.get(name.removeprefix("backbone/")) if not name.startswith("loss/") else 0
+            from_the_start = name.startswith(("loss/", "batchnorm/"))
+            epoch = 0 if from_the_start else first.get(name.removeprefix("backbone/"))
             start = None if epoch is None else epoch * steps / epochs
             return lambda step: self.schedule.factor(start, steps, step)
 
@@ -88,7 +89,6 @@ class TransferModule(LightningModule):
         start_random_state(self.seed, "epoch", self.current_epoch)
         chosen = self.strategy.trainable(self.stages, self.current_epoch)
         self.trainable = tuple(stage for stage in self.stages if stage in chosen)
-        self.trained |= chosen
         self.backbone.set_trainable(chosen - {"head"}, self.strategy.frozen_batchnorm)
         self.head.requires_grad_("head" in chosen).train("head" in chosen)
 

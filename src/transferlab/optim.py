@@ -39,7 +39,7 @@ class Schedule:
         shape: of the rate after warm-up.
         warmup: share of the clock in [0, 1) during which the rate rises linearly.
         clock: `per_stage` starts a group's clock when its stage first trains, so that the stage unfrozen last still
-            gets a full rate; `global` starts all with the run.
+            gets a full rate, and runs on if the stage is frozen again; `global` starts all with the run.
     """
 
     shape: Shape
@@ -74,11 +74,17 @@ class Schedule:
 
 
 def parameter_groups(
-    backbone: Backbone, head: nn.Module, losses: Mapping[str, nn.Module], lr: float, lr_decay: float
+    backbone: Backbone,
+    head: nn.Module,
+    losses: Mapping[str, nn.Module],
+    lr: float,
+    lr_decay: float,
+    live_batchnorm: bool = False,
 ) -> list[dict[str, Any]]:
     """Every parameter in exactly one named group, frozen ones too; unfreezing later only flips `requires_grad`.
 
-    Groups are `backbone/<stage>`, `head` and `loss/<name>`. The head and the losses have the rate `lr`, each stage
+    Groups are `backbone/<stage>`, `head` and `loss/<name>`; with `live_batchnorm` also `batchnorm/<stage>`, whose
+    parameters train while their stage is frozen. The head and the losses have the rate `lr`, each stage
     below the head `lr_decay` times that of the stage above it (discriminative fine-tuning, Howard & Ruder 2018,
     section 3.2, who divide by 2.6).
 
@@ -88,14 +94,17 @@ def parameter_groups(
     if lr_decay <= 0:
         raise InputError(f"strategy.lr_decay={lr_decay}: a positive factor, 1 for equal rates")
     stages = backbone.parametric
-    groups: list[dict[str, Any]] = [
-        {
-            "name": f"backbone/{stage}",
-            "params": backbone.stage_parameters(stage),
-            "lr": lr * lr_decay ** (len(stages) - depth),
-        }
-        for depth, stage in enumerate(stages)
-    ]
+    groups: list[dict[str, Any]] = []
+    for depth, stage in enumerate(stages):
+        parameters, rate = backbone.stage_parameters(stage), lr * lr_decay ** (len(stages) - depth)
+        apart = {id(p) for p in backbone.batchnorm_parameters(stage)} if live_batchnorm else set()
+        groups.append(
+            {"name": f"backbone/{stage}", "params": [p for p in parameters if id(p) not in apart], "lr": rate}
+        )
+        if apart:
+            groups.append(
+                {"name": f"batchnorm/{stage}", "params": [p for p in parameters if id(p) in apart], "lr": rate}
+            )
     groups.append({"name": "head", "params": list(head.parameters()), "lr": lr})
     for name, loss in losses.items():
         if parameters := list(loss.parameters()):

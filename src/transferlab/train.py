@@ -19,7 +19,7 @@ from transferlab.backbones.base import Backbone
 from transferlab.composing import check_targets
 from transferlab.data.module import TransferData
 from transferlab.data.samples import Splits
-from transferlab.data.target import Parts, Target, describe
+from transferlab.data.target import Parts, Target, describe, train_and_test
 from transferlab.environment import environment, peak_memory, quiet
 from transferlab.errors import DivergedError, InputError
 from transferlab.history import History, KeepSelected, load_weights, save_weights
@@ -139,6 +139,11 @@ def _source_weights(config: DictConfig) -> str | None:
     if config.source.pretrain is None or config.strategy.start == "random":
         return None if config.source.weights is None else str(config.source.weights)
     recipe = pretraining.config_of(config)
+    if recipe.target.data == config.target.data and recipe.target.test != config.target.test:
+        raise InputError(
+            f"source and target are one set: source.pretrain.target.test={recipe.target.test} must be target.test="
+            f"{config.target.test}, or the source would see test samples"
+        )
     folder = results.folder(recipe)
     if not results.is_finished(folder):
         _log.info("pretraining %s on %s (%s)", recipe.axes.backbone, recipe.axes.target, folder)
@@ -149,9 +154,12 @@ def _source_weights(config: DictConfig) -> str | None:
 
 def _data(config: DictConfig, reads: frozenset[str]) -> tuple[Parts, Splits | None]:
     target: Target = build(config.target)
-    wanted = "source" in reads and config.source.data is not None
-    source: Splits | None = build(config.source.data) if wanted else None
-    return target.parts(config.seed), source
+    parts = target.parts(config.seed)
+    if "source" not in reads or config.source.data is None:
+        return parts, None
+    source: Splits = build(config.source.data)
+    # cut like the target: where both are one set, no test sample is trained on
+    return parts, Splits(*train_and_test(source, target.test), source.classes)
 
 
 def _module(
@@ -266,15 +274,10 @@ def _begin(config: DictConfig, folder: Path) -> Record:
 
 
 def _cost(module: TransferModule, history: History) -> dict[str, Any]:
-    stages = {
-        **{s: module.backbone.stage_parameters(s) for s in module.backbone.stages},
-        "head": module.head.parameters(),
-    }
-    losses = sum(p.numel() for p in module.losses.parameters())
     return {
         "fit_seconds": round(history.seconds, 3),
         "samples": history.samples,
-        "trainable_parameters": sum(p.numel() for s in history.trained for p in stages[s]) + losses,
+        "trainable_parameters": sum(p.numel() for name, p in module.named_parameters() if name in history.trained),
         "total_parameters": sum(p.numel() for p in module.parameters()),
     }
 

@@ -77,6 +77,12 @@ class Backbone(nn.Module):
         """The parameters of one stage, in the net's order."""
         return [p for name, p in self.net.named_parameters() if self._owner.get(name) == stage]
 
+    def batchnorm_parameters(self, stage: str) -> list[nn.Parameter]:
+        """Scale and shift of the BatchNorm layers of one stage."""
+        layers = self._batchnorm_prefixes()
+        named = self.net.named_parameters()
+        return [p for name, p in named if self._owner.get(name) == stage and name.rpartition(".")[0] in layers]
+
     def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
         """Run the chain, or the slice from the stage `start` up to but without the stage `stop`.
 
@@ -107,6 +113,8 @@ class Backbone(nn.Module):
 
     def set_trainable(self, stages: Iterable[str], frozen_batchnorm: str = "still") -> None:
         """Train these stages and truly freeze the others: no gradients *and* evaluation mode.
+
+        A stage without parameters trains only if it is named here.
 
         Args:
             stages: names of stages.

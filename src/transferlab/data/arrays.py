@@ -1,10 +1,12 @@
 """A user's own arrays in one `.npz` file."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transferlab.data.samples import InMemory, Splits, checked
@@ -22,28 +24,39 @@ def npz(path: str) -> Splits:
     if not Path(path).is_file():
         raise InputError(f"target.data.path={path}: there is no such file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except ValueError as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no .npz of plain numbers: {error}") from error
     for key in ("x_train", "y_train"):
         if key not in arrays:
             raise InputError(f"{path} has no array '{key}' (it has: {', '.join(arrays)})")
-    names = arrays.get("classes")
-    classes = len(names) if names is not None else int(arrays["y_train"].max(initial=-1)) + 1
-    test = _samples(arrays, "test", classes, path) if "x_test" in arrays else None
-    train = _samples(arrays, "train", classes, path)
-    return Splits(train, test, tuple(map(str, names if names is not None else range(classes))))
+    labels = {split: _labels(arrays, split, path) for split in ("train", "test") if f"x_{split}" in arrays}
+    names = _names(arrays["classes"]) if "classes" in arrays else None
+    classes = len(names) if names is not None else int(labels["train"].max(initial=-1)) + 1
+    read = {split: _samples(arrays[f"x_{split}"], y, split, classes, path) for split, y in labels.items()}
+    return Splits(read["train"], read.get("test"), names or tuple(map(str, range(classes))))
 
 
-def _samples(arrays: dict[str, Any], split: str, classes: int, path: str) -> InMemory:
+def _names(classes: Any) -> tuple[str, ...]:
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in classes.tolist())
+
+
+def _labels(arrays: dict[str, Any], split: str, path: str) -> NDArray[np.int64]:
     if f"y_{split}" not in arrays:
         raise InputError(f"{path} has 'x_{split}' but no 'y_{split}'")
     y = arrays[f"y_{split}"]
     if not np.issubdtype(y.dtype, np.integer):
         raise InputError(f"{path}: y_{split} is {y.dtype}, labels are integers from 0")
-    x = _channels_first(torch.from_numpy(arrays[f"x_{split}"]), path)
-    return checked(x, torch.from_numpy(y.astype(np.int64)), classes, f"{path}:{split}")
+    whole: NDArray[np.int64] = y.astype(np.int64)
+    return whole
+
+
+def _samples(x: Any, y: NDArray[np.int64], split: str, classes: int, path: str) -> InMemory:
+    if x.dtype.kind not in "buif":
+        raise InputError(f"{path}: x_{split} is {x.dtype}, inputs are real numbers")
+    native = torch.from_numpy(x.astype(x.dtype.newbyteorder("="), copy=False))
+    return checked(_channels_first(native, path), torch.from_numpy(y), classes, f"{path}:{split}")
 
 
 def _channels_first(x: Tensor, path: str) -> Tensor:

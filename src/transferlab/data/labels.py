@@ -98,8 +98,10 @@ def noisy(y: Labels, share: float, classes: int, rng: np.random.Generator) -> La
     """Replace the share of the labels, rounded, by another class drawn uniformly (symmetric label noise).
 
     Raises:
-        InputError: a share outside [0, 1).
+        InputError: a share outside [0, 1), or one class alone, which has no other.
     """
+    if classes < 2 and share > 0:
+        raise InputError(f"target.noise={share}: with one class there is no other to take")
     if not 0 <= share < 1:
         raise InputError(f"target.noise={share}: a share in [0, 1)")
     changed = rng.choice(len(y), round(share * len(y)), replace=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from transferlab.data.batches import InOrder, Shuffled, Stream
-from transferlab.data.samples import Samples, Splits
+from transferlab.data.samples import InMemory, Samples, Splits
 from transferlab.data.target import Parts
 from transferlab.errors import InputError
 from transferlab.seeding import derive
@@ -26,7 +26,7 @@ class TransferData(LightningDataModule):
 
     Args:
         parts: the target, cut.
-        source: the source's data, or None; only its training split is read, and only where `reads` has `source`.
+        source: the source's data, or None; only its training split is read, whole, and only where `reads` has `source`.
         reads: the domains that the strategy reads.
         shape: (C, H, W) or (D,), what the backbone takes.
         mean: of each channel, for inputs scaled to [0, 1]; None: no normalisation.
@@ -61,6 +61,14 @@ class TransferData(LightningDataModule):
         self.test = parts.test.prepared(shape)
         self.source = source.train.prepared(shape) if source is not None and "source" in reads else None
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        for key, values in (("mean", mean), ("std", std)):
+            if values is not None and len(values) not in (1, shape[0]):
+                raise InputError(
+                    f"backbone.input.{key}={list(values)} has {len(values)} numbers for {shape[0]} channels; "
+                    f"give one, or one a channel"
+                )
+        if (mean is None) != (std is None):
+            raise InputError("backbone.input.mean and backbone.input.std belong together: give both, or null for both")
         channels = (-1,) + (1,) * (len(shape) - 1)
         self._mean = None if mean is None else torch.tensor(mean).reshape(channels)
         self._std = None if std is None else torch.tensor(std).reshape(channels)
@@ -89,19 +97,19 @@ class TransferData(LightningDataModule):
         return self._normalised(*batch)
 
     def _normalised(self, x: Tensor, y: Tensor) -> Domain:
-        if x.dtype == torch.uint8:
-            x = x.float().div_(255)
+        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
         if self._mean is not None and self._std is not None:
             x = (x - self._mean.to(x.device)).div_(self._std.to(x.device))
         return x, y
 
     def _loader(self, samples: Samples, sampler: Sampler[list[int]]) -> DataLoader[Domain]:
+        workers = 0 if isinstance(samples, InMemory) else self.workers
         # A batch is fetched by one index list. The loader's own generator keeps it from drawing on the global one.
         return DataLoader(
             samples,  # type: ignore[arg-type]
             sampler=sampler,
             batch_size=None,
-            num_workers=self.workers,
+            num_workers=workers,
             generator=torch.Generator(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=workers > 0,
         )

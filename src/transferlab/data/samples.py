@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -75,7 +77,7 @@ class InMemory:
 
     def prepared(self, shape: Shape) -> "InMemory":  # noqa: D102
         if len(shape) == 1:
-            flat = self.x.flatten(1).float()
+            flat = self.x.flatten(1)  # uint8 stays, and is scaled with its batch
             if flat.shape[1] != shape[0]:
                 raise InputError(
                     f"the data have {flat.shape[1]} features, backbone.input.shape={list(shape)} takes {shape[0]}; "
@@ -99,7 +101,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Images:
-    """Images decoded when a batch asks for them; `source` says what is loaded, for messages and the fingerprint."""
+    """Images decoded when a batch asks for them; `names` are their files, or what an error calls them."""
 
     load: Callable[[int], Image.Image]
     names: tuple[str, ...]
@@ -134,15 +136,22 @@ class Images:
 
     def fingerprint(self) -> str:  # noqa: D102
         digest = hashlib.blake2b(digest_size=8)
-        digest.update("\0".join(self.names[int(i)] for i in self.positions).encode())
+        for position in self.positions.tolist():
+            name = self.names[position]
+            digest.update(Path(name).read_bytes() if Path(name).is_file() else self._pixels(position))
         digest.update(self.y.numpy().tobytes())
         return digest.hexdigest()
+
+    def _pixels(self, position: int) -> bytes:
+        return bytes(self._decoded(position).numpy().tobytes())
 
     def _decoded(self, position: int) -> Tensor:
         try:
             image = self.load(position)
-            image = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            if image.mode.startswith("I;16"):  # Pillow would clip instead of scaling
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
             raise InputError(f"{self.names[position]} is no readable image: {error}; repair or remove it") from error
         decoded: Tensor = transforms.pil_to_tensor(image)
         return decoded
@@ -209,8 +218,12 @@ def checked(x: Tensor, y: Tensor, classes: int, origin: str) -> InMemory:
     Raises:
         InputError: no samples, lengths that differ, NaN or infinite inputs, labels outside [0, classes).
     """
-    if len(y) == 0:
+    if y.numel() == 0:
         raise InputError(f"{origin} holds no samples")
+    if y.ndim != 1:
+        raise InputError(
+            f"{origin}: y_{origin.rpartition(':')[2]} has the shape {tuple(y.shape)}, labels are one a sample"
+        )
     if len(x) != len(y):
         raise InputError(f"{origin} has {len(x)} inputs but {len(y)} labels")
     if x.is_floating_point() and not (finite := x.flatten(1).isfinite().all(1)).all():

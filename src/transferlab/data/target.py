@@ -45,7 +45,7 @@ class Target:
         Raises:
             InputError: a part is empty, or a class is missing from the training split.
         """
-        pool, test = self._test_split()
+        pool, test = train_and_test(self.data, self.test)
         y = pool.y.numpy()
         names = self.data.classes
         absent = sorted(set(range(len(names))) - set(y.tolist()))
@@ -63,6 +63,12 @@ class Target:
                 )
         else:
             kept, held = subsets.fold(y[chosen], self.folds, self.fold, derive(seed, "folds"))
+        emptied = np.bincount(y[chosen][kept], minlength=len(names)) == 0
+        if emptied.any():
+            raise InputError(
+                f"target.validation={self.validation} leaves class '{names[int(emptied.argmax())]}' "
+                "no label to train on; hold out less, or see more labels"
+            )
         train = pool.take(torch.from_numpy(chosen[kept]))
         train = train.relabelled(
             torch.from_numpy(subsets.noisy(train.y.numpy(), self.noise, len(names), draw["noise"]))
@@ -70,14 +76,22 @@ class Target:
         val = pool.take(torch.from_numpy(chosen[held])) if len(held) else None
         return Parts(train, val, test, names, len(chosen))
 
-    def _test_split(self) -> tuple[Samples, Samples]:
-        if self.data.test is not None:
-            return self.data.train, self.data.test
-        y = self.data.train.y.numpy()
-        kept, held = subsets.hold_out(y, self.test, np.random.default_rng(derive(0, "test split")))
-        if not len(held):
-            raise InputError(f"target.test={self.test} leaves no test samples of {len(y)}")
-        return self.data.train.take(torch.from_numpy(kept)), self.data.train.take(torch.from_numpy(held))
+
+def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
+    """A set's own splits; where it has no test split, the share of each class, the same samples in every run.
+
+    Raises:
+        InputError: the share leaves no test samples.
+    """
+    if data.test is not None:
+        if not len(data.test):
+            raise InputError("the set's own test split holds no samples")
+        return data.train, data.test
+    y = data.train.y.numpy()
+    kept, held = subsets.hold_out(y, share, np.random.default_rng(derive(0, "test split")))
+    if not len(held):
+        raise InputError(f"target.test={share} leaves no test samples of {len(y)}")
+    return data.train.take(torch.from_numpy(kept)), data.train.take(torch.from_numpy(held))
 
 
 def describe(parts: Parts) -> Mapping[str, object]:

@@ -44,6 +44,10 @@ def _open(reader: Any, root: str, download: bool, held_out: bool) -> Any:
         options["download"] = download
     try:
         return reader(root, **options)
+    except (TypeError, NotImplementedError) as error:
+        raise InputError(
+            f"torchvision's {reader.__name__} needs more than a folder ({error}) and is not read"
+        ) from error
     except (RuntimeError, FileNotFoundError, OSError, ValueError) as error:
         raise InputError(
             f"torchvision's {reader.__name__} is not under {root} ({' '.join(str(error).split())}); "

@@ -40,7 +40,7 @@ class Setting:
         backbone: with its starting weights.
         head: the target's new head.
         task: of the run.
-        classes: number of classes by domain; `source` is there only where the source has data.
+        classes: number of classes by domain; `source` is there only where its data are read.
         from_source: whether the backbone's weights come from a source.
     """
 

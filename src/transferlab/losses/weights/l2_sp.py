@@ -16,8 +16,8 @@ def l2_sp(
     """Pull the transferred weights towards where they started, and the new ones towards zero.
 
     `alpha / 2 * |w_S - w_S^0|^2 + beta / 2 * |w_new|^2`: Li, Grandvalet & Davoine 2018, "Explicit Inductive Bias for
-    Transfer Learning with Convolutional Networks" (ICML), equation 2. All parameters of the backbone count as w_S,
-    biases and BatchNorm's affine parameters among them.
+    Transfer Learning with Convolutional Networks" (ICML), the L2-SP penalty of section 3. All parameters of the
+    backbone count as w_S, biases and BatchNorm's affine parameters among them.
 
     Args:
         shared: the backbone's parameters, of any shapes.

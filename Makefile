@@ -1,0 +1,39 @@
+# The whole house in four words: install, check, test, quickstart. Python 3.10 or newer is all that must be there.
+PYTHON ?= python3
+BIN := .venv/bin
+DONE := .venv/.installed
+
+.PHONY: install check lint types test quickstart benchmark clean
+
+install: $(DONE)
+
+$(DONE): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(DONE)
+
+lint: $(DONE)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports >.import-lint.log || (cat .import-lint.log; exit 1)
+
+types: $(DONE)
+	$(BIN)/mypy
+
+# the fast part, for every commit
+check: lint types
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# everything; two processes of one thread each
+test: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+quickstart: $(DONE)
+	$(BIN)/transferlab sweep quickstart
+	$(BIN)/transferlab compare quickstart
+
+benchmark: $(DONE)
+	$(BIN)/python benchmarks/step.py
+
+clean:
+	rm -rf .venv dist build

@@ -1,0 +1,106 @@
+"""A run killed at any step and started again by the same command is the run that was never killed, bit for bit."""
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import transferlab.train  # noqa: F401  (imported before the processes fork, once for all)
+from transferlab import cli
+from transferlab.module import TransferModule
+
+BATCHES = 4  # 50 training samples in batches of 16
+EPOCHS = 4
+STRATEGIES = {
+    "linear_probe": [],
+    "lp_ft": ["strategy.freezing.probe_epochs=2"],
+    "gradual_unfreezing": ["strategy.freezing.every=1"],
+    "l2_sp": [],
+    "joint": [],
+}
+# the second step of the first epoch, the first after an unfreezing, the last of all
+STEPS = {"first epoch": 1, "unfreezing boundary": 2 * BATCHES, "last epoch": EPOCHS * BATCHES - 1}
+
+pytestmark = pytest.mark.slow
+
+
+def command(strategy: str, runs: Path, study: str) -> list[str]:
+    return [
+        "train",
+        f"strategy={strategy}",
+        *STRATEGIES[strategy],
+        "source=digits",
+        "target.labels=6",
+        "batch_size=16",
+        f"trainer.max_epochs={EPOCHS}",
+        "source.pretrain.max_epochs=1",
+        "source.pretrain.target.labels=20",
+        "backbone.widths=[4,8]",
+        "tracker=none",
+        f"study={study}",
+        f"paths.runs={runs}",
+    ]
+
+
+def in_a_process(words: list[str], kill_at: int | None = None) -> tuple[int, int | None]:
+    """Run a command in a process of its own, killed before that step; its exit code and the first step it did."""
+    fork = multiprocessing.get_context("fork")
+    first = fork.Value("i", -1)
+    child = fork.Process(target=_run, args=(words, kill_at, first))
+    child.start()
+    child.join()
+    return child.exitcode, first.value
+
+
+def _run(words: list[str], kill_at: int | None, first) -> None:
+    torch.set_num_threads(1)
+    step = TransferModule.training_step
+
+    def deadly(module, batch, batch_idx):
+        if module.trainer.max_epochs == EPOCHS:
+            if first.value < 0:
+                first.value = module.global_step
+            if module.global_step == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return step(module, batch, batch_idx)
+
+    TransferModule.training_step = deadly
+    os._exit(cli.main(words))
+
+
+def outcome(study: Path) -> tuple[dict, dict, dict]:
+    """Everything of a study's one run that may not depend on when it was killed."""
+    folder = the_run(study)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "finished"
+    weights = {file: torch.load(folder / file, weights_only=True) for file in ("selected.pt", "last.pt")}
+    same = {key: record[key] for key in ("run_id", "axes", "metrics", "history", "data")}
+    cost = {key: record["cost"][key] for key in ("samples", "trainable_parameters", "total_parameters")}
+    return weights, same, cost
+
+
+def the_run(study: Path) -> Path:
+    (folder,) = (path for path in study.iterdir() if path.is_dir())
+    return folder
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_killed_and_started_again_equals_never_killed(strategy: str, tmp_path: Path) -> None:
+    assert in_a_process(command(strategy, tmp_path, "whole")) == (0, 0)
+    weights, record, cost = outcome(tmp_path / "whole")
+    for place, step in STEPS.items():
+        study = place.replace(" ", "_")
+        assert in_a_process(command(strategy, tmp_path, study), kill_at=step)[0] == -signal.SIGKILL
+        assert json.loads((the_run(tmp_path / study) / "run.json").read_text())["status"] == "interrupted"
+        # it goes on from the start of the epoch in which it was killed
+        assert in_a_process(command(strategy, tmp_path, study)) == (0, step // BATCHES * BATCHES)
+        again, same_record, same_cost = outcome(tmp_path / study)
+        assert same_record == record, place
+        assert same_cost == cost, place
+        for file in weights:
+            assert weights[file].keys() == again[file].keys()
+            assert all(torch.equal(weights[file][key], again[file][key]) for key in weights[file]), (place, file)
