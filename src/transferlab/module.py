@@ -89,7 +89,9 @@ class TransferModule(LightningModule):
         start_random_state(self.seed, "epoch", self.current_epoch)
         chosen = self.strategy.trainable(self.stages, self.current_epoch)
         self.trainable = tuple(stage for stage in self.stages if stage in chosen)
-        self.backbone.set_trainable(chosen - {"head"}, self.strategy.frozen_batchnorm)
+        # a stage without parameters, say a dropout before the head, is live where nothing is frozen
+        silent = set(self.backbone.stages) - set(self.stages) if chosen == set(self.stages) else set()
+        self.backbone.set_trainable((chosen - {"head"}) | silent, self.strategy.frozen_batchnorm)
         self.head.requires_grad_("head" in chosen).train("head" in chosen)
 
     def observe(self, x: Tensor, y: Tensor) -> Observation:

@@ -52,20 +52,19 @@ class Strategy:
         """The stages that train in an epoch.
 
         Raises:
-            InputError: the schedule names a stage that does not exist.
+            InputError: the schedule names a stage that does not exist, or none at all.
         """
         chosen = self.freezing(stages, epoch)
         if missing := chosen - set(stages):
             raise unknown("stage", min(missing), stages)
+        if not chosen:
+            raise InputError(f"the freezing schedule trains no stage in epoch {epoch}")
         return chosen
 
     def first_epochs(self, stages: Sequence[str], epochs: int) -> dict[str, int]:
         """The epoch in which each stage first trains.
 
         Raises:
-            InputError: nothing ever trains.
+            InputError: in some epoch nothing trains.
         """
-        first = first_epochs(self.trainable, stages, epochs)
-        if not first:
-            raise InputError("the freezing schedule trains no stage in any epoch")
-        return first
+        return first_epochs(self.trainable, stages, epochs)

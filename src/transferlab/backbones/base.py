@@ -1,13 +1,14 @@
 """A backbone: a library's net, untouched, read as a chain of named stages that can be entered anywhere."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from transferlab.errors import unknown
+from transferlab.errors import InputError, unknown
 
 Glue: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
 """A named function (net, value) -> value for what is no module of the net, e.g. flatten."""
@@ -59,7 +60,7 @@ class Backbone(nn.Module):
         self.ignored = tuple(ignored)
         self._chain = {stage.name: stage for stage in stages}
         self._owner = _owners(net, stages, ignored)
-        self._frozen: frozenset[str] = frozenset()
+        self._frozen_modules: list[nn.Module] = []
         self._live_batchnorm = False
 
     @property
@@ -100,7 +101,10 @@ class Backbone(nn.Module):
         self, x: Tensor, keep: Collection[str], start: str | None = None, stop: str | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`forward`, with the outputs of the stages named in `keep`, and of no others."""
-        names = self.stages[self._position(start, 0) : self._position(stop, len(self._chain))]
+        first, end = self._position(start, 0), self._position(stop, len(self._chain))
+        if first > end:
+            raise InputError(f"start='{start}' lies behind stop='{stop}'")
+        names = self.stages[first:end]
         if missing := set(keep) - set(self.stages):
             raise unknown("stage", min(missing), self.stages)
         kept: dict[str, Tensor] = {}
@@ -127,7 +131,7 @@ class Backbone(nn.Module):
         names = set(stages)
         if missing := names - set(self.stages):
             raise unknown("stage", min(missing), self.stages)
-        self._frozen = frozenset(set(self.stages) - names)
+        self._frozen_modules = [m for path, m in self.net.named_modules() if self._stage_of(path) not in (None, *names)]
         self._live_batchnorm = frozen_batchnorm == "trains"
         batchnorm = self._batchnorm_prefixes() if self._live_batchnorm else ()
         for name, parameter in self.net.named_parameters():
@@ -139,11 +143,15 @@ class Backbone(nn.Module):
         """Set the mode; frozen stages stay in evaluation mode, their BatchNorm statistics and dropout still."""
         super().train(mode)
         if mode:
-            for name in self._frozen:
-                for prefix in self._chain[name].prefixes:
-                    for module in _modules_under(self.net, prefix):
-                        module.train(self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm))
+            for module in self._frozen_modules:
+                # not module.train(), which would reach into a stage that is named inside this one
+                module.training = self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm)
         return self
+
+    def _stage_of(self, path: str) -> str | None:
+        """The stage of a module, containers included."""
+        prefixes = {prefix: stage.name for stage in self._chain.values() for prefix in stage.prefixes}
+        return _longest(path, prefixes)
 
     def _batchnorm_prefixes(self) -> set[str]:
         return {name for name, m in self.net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
@@ -169,7 +177,7 @@ def check_chain(backbone: Backbone, reference: Callable[[Tensor], Tensor], examp
     """
     training = backbone.training
     backbone.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _spread_statistics(backbone):
         expected = reference(example)
         features, kept = backbone.observe(example, backbone.stages)
         entered = {
@@ -182,32 +190,43 @@ def check_chain(backbone: Backbone, reference: Callable[[Tensor], Tensor], examp
             raise RuntimeError(f"{backbone.name}: the chain of stages, entered at {place}, is not the library's net")
 
 
-def _modules_under(net: nn.Module, prefix: str) -> list[nn.Module]:
-    """The module at a path and all inside it; nothing for a path that names a parameter."""
+@contextmanager
+def _spread_statistics(net: nn.Module) -> Iterator[None]:
+    """Give BatchNorm layers telling statistics: fresh ones are nearly the identity, and would hide a wrong order."""
+    layers = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+    kept = [{name: tensor.clone() for name, tensor in layer.named_buffers()} for layer in layers]
     try:
-        return list(net.get_submodule(prefix).modules())
-    except AttributeError:
-        return []
+        for layer in layers:
+            for name, low, high in (("running_mean", -0.5, 0.5), ("running_var", 0.5, 1.5)):
+                buffer = layer.get_buffer(name)
+                buffer.copy_(torch.linspace(low, high, len(buffer)))
+        yield
+    finally:
+        for layer, buffers in zip(layers, kept, strict=True):
+            for name, tensor in buffers.items():
+                layer.get_buffer(name).copy_(tensor)
+
+
+def _longest(path: str, prefixes: Mapping[str, str]) -> str | None:
+    """What the longest prefix of a dotted path stands for."""
+    matching = [prefix for prefix in prefixes if path == prefix or path.startswith(f"{prefix}.")]
+    return prefixes[max(matching, key=len)] if matching else None
 
 
 def _owners(net: nn.Module, stages: Sequence[Stage], ignored: Sequence[str]) -> Mapping[str, str]:
     """The stage of every parameter, buffer and leaf module, by its path: the stage with the longest matching prefix."""
+    names = [stage.name for stage in stages]
+    claims = [prefix for stage in stages for prefix in stage.prefixes]
+    if twice := {name for name in (*names, *claims) if max(names.count(name), claims.count(name)) > 1}:
+        raise ValueError(f"these stages or paths are named twice: {', '.join(sorted(twice))}")
     prefixes = {prefix: stage.name for stage in stages for prefix in stage.prefixes}
     leaves = [name for name, module in net.named_modules() if name and not list(module.children())]
     tensors = [name for name, _ in (*net.named_parameters(), *net.named_buffers())]
-    found: dict[str, str] = {}
-    used: set[str] = set()
-    orphans = []
-    for path in dict.fromkeys([*tensors, *leaves]):
-        matching = [prefix for prefix in prefixes if path == prefix or path.startswith(f"{prefix}.")]
-        if matching:
-            longest = max(matching, key=len)
-            found[path] = prefixes[longest]
-            used.update(matching)
-        elif not any(path == prefix or path.startswith(f"{prefix}.") for prefix in ignored):
-            orphans.append(path)
-    if orphans:
+    paths = list(dict.fromkeys([*tensors, *leaves]))
+    owners = {path: stage for path in paths if (stage := _longest(path, prefixes)) is not None}
+    left_out = {prefix: prefix for prefix in ignored}
+    if orphans := [path for path in paths if path not in owners and _longest(path, left_out) is None]:
         raise ValueError(f"these parts of the net belong to no stage: {', '.join(orphans)}")
-    if unused := set(prefixes) - used:
+    if unused := {prefix for prefix in prefixes if not any(_longest(path, {prefix: ""}) is not None for path in paths)}:
         raise ValueError(f"these paths of stages name nothing in the net: {', '.join(sorted(unused))}")
-    return found
+    return owners

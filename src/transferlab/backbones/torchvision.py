@@ -56,6 +56,8 @@ def _build(name: str, family: str, input: Mapping[str, Any]) -> Any:
         raise InputError(
             f"backbone.input.shape={list(input['shape'])}: {name} takes [3, height, width]; grey is repeated"
         )
+    if min(input["shape"][1:]) < 32:
+        raise InputError(f"backbone.input.shape={list(input['shape'])}: {name} takes images from 32 x 32 on")
     return torchvision.models.get_model(name, weights=None)
 
 

@@ -1,12 +1,12 @@
 """Weights into a backbone: from torchvision's enum or a local file. Nothing is read that could run code."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from transferlab.backbones.base import Backbone
@@ -39,25 +39,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"source.weights={path}: there is no such file")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        loaded: Any = load_file(path)
-    else:
-        try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"{path} is refused: it is damaged, or holds more than tensors and could run code ({reason}); "
-                "save its state_dict alone, or as .safetensors"
-            ) from error
+    try:
+        loaded: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise _refused(path, error) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
+    ):
         raise InputError(f"{path} holds no state_dict (a mapping of names to tensors)")
     return dict(loaded)
+
+
+def _refused(path: Path, error: Exception) -> InputError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return InputError(
+        f"{path} is refused: it is damaged, or holds more than tensors and could run code ({reason}); "
+        "save its state_dict alone, or as .safetensors"
+    )
 
 
 def _from_torchvision(name: str, weights: str) -> dict[str, Tensor]:
@@ -68,11 +69,13 @@ def _from_torchvision(name: str, weights: str) -> dict[str, Tensor]:
     enum = get_model_weights(name)
     if weights not in enum.__members__:
         raise unknown(f"weights of {name}", weights, enum.__members__)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(enum[weights].url).name
     try:
-        state: dict[str, Tensor] = enum[weights].get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise InputError(f"cannot download {enum[weights].url} ({error}); put the file into {folder}") from error
+        state: dict[str, Tensor] = enum[weights].get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except URLError as error:
+        raise InputError(f"cannot download {enum[weights].url} ({error}); put the file into {file.parent}") from error
+    except Exception as error:
+        raise _refused(file, error) from error
     return state
 
 

@@ -89,6 +89,8 @@ def plot(table: pd.DataFrame, runs: pd.DataFrame, metric: str, baseline: str, pa
         left.set_yticks(range(len(rows)), rows["strategy"])
         right.set_yticks(range(len(rows)), [])
         right.set_ylim(left.get_ylim())
+        for axis in (left, right):
+            axis.locator_params(axis="x", nbins=6)
         left.set_xlabel(metric)
         right.set_xlabel(f"{metric}, difference to {baseline}")
         left.set_title(f"{setting[0]} -> {setting[1]}, {setting[2]}: mean and 95 % interval", loc="left", fontsize=10)

@@ -54,5 +54,7 @@ class SourceTask(TransferLoss):
     def forward(self, step: Step) -> Tensor:
         """The task loss of the source's batch."""
         source = step.domain("source", "source_task")
+        if self.head is None and not self.shared:
+            raise RuntimeError("loss 'source_task' with a head of its own was not prepared")
         outputs = source.outputs if self.head is None else self.head(source.features)
         return step.task.loss(outputs, source.y)
