@@ -2,13 +2,11 @@
 
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
-from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
@@ -110,6 +108,7 @@ class WandbTracker:
                 )
             except Exception as error:  # W&B raises its own, the network's and the system's
                 _log.warning("W&B could not start %s: %s", mode, error)
+                _start_over(wandb)
             else:
                 self._told = {"kind": "wandb", "run_id": self._run.id, "mode": mode, "folder": self._folder(card)}
                 if mode == "online":
@@ -126,7 +125,10 @@ class WandbTracker:
             self._run.summary.update({**summary, "status": status})
             self._run.finish(exit_code=0 if status == "finished" else 1)
         except Exception as error:
+            import wandb
+
             _log.warning("W&B could not finish: %s", error)
+            _start_over(wandb)
         self._run = None
 
     def describe(self) -> Mapping[str, Any]:
@@ -134,7 +136,8 @@ class WandbTracker:
         return self._told
 
     def _modes(self) -> tuple[Mode, ...]:
-        if self.mode == "offline":
+        # a mode of ours given to W&B beats its own WANDB_MODE, so `auto` has to ask for it
+        if self.mode == "offline" or (self.mode == "auto" and os.environ.get("WANDB_MODE", "online") != "online"):
             return ("offline",)
         address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
         if not _has_key(address):
@@ -186,11 +189,21 @@ def _has_key(address: str) -> bool:
 
 
 def _answers(address: str, timeout: float) -> bool:
-    """Whether something accepts a connection at an address in time."""
-    url = urlparse(address)
-    port = url.port or (443 if url.scheme == "https" else 80)
+    """Whether a web server answers at an address in time, whatever it says; through a proxy where one is set."""
+    import requests
+
     try:
-        with socket.create_connection((url.hostname or "", port), timeout=timeout):
-            return True
-    except OSError:
+        requests.get(address, timeout=timeout, stream=True, allow_redirects=False).close()
+    except requests.exceptions.SSLError:
+        return True  # somebody is there, with a certificate that W&B may have been told to take
+    except requests.RequestException:
         return False
+    return True
+
+
+def _start_over(wandb: Any) -> None:
+    """Let W&B's helper process go: it holds the id of a run that did not start, or is dead itself."""
+    try:
+        wandb.teardown()
+    except Exception as error:
+        _log.debug("W&B could not be torn down: %s", error)

@@ -25,7 +25,7 @@ def bytes_of(*shape, seed=0):
 
 @pytest.fixture(scope="module")
 def digits_of_mnist():
-    return mnist5k()
+    return mnist5k(0)
 
 
 def test_mnist5k_is_500_images_of_each_digit(digits_of_mnist):
@@ -360,3 +360,9 @@ def test_cifar10_small_is_5000_and_2000_colour_images(real_data):
     assert read.train.x.shape == (5000, 3, 32, 32)
     assert read.test.x.shape == (2000, 3, 32, 32)
     assert read.classes[:2] == ("airplane", "automobile")
+
+
+def test_the_border_of_mnist5k_is_cut_off_at_each_side():
+    assert torch.equal(mnist5k(4).train.x, mnist5k(0).train.x[..., 4:-4, 4:-4])
+    with pytest.raises(InputError, match="border=14"):
+        mnist5k(14)

