@@ -116,16 +116,17 @@ def job(config: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     from transferlab import results
+    from transferlab.record import title
 
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     number = int(HydraConfig.get().job.num) if multirun else 0
     folder = results.folder(config)
     before = results.read(folder)
     if before is not None and before["status"] in ("finished", "diverged"):
-        _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {_title(config)} ({folder})"))
+        _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
         return _score(before)
     if before is not None and before["status"] == "failed":
-        _log.info("trying again: %s failed before", _title(config))
+        _log.info("trying again: %s failed before", title(config))
     from transferlab.train import run
 
     _pace.start()
@@ -135,12 +136,12 @@ def job(config: DictConfig) -> float | None:
         if os.environ.get(_PARENT) != str(os.getpid()):
             raise  # in a worker process it is Hydra that carries it to the parent
         if multirun:
-            _log.error("%s", _pace.line(number, f"{_title(config)}: {sentence(error)}"))
+            _log.error("%s", _pace.line(number, f"{title(config)}: {sentence(error)}"))
         if not (multirun and isinstance(error, DivergedError)):
             _failures.append(error)
         return None
     _pace.stop()
-    _log.info("%s", _pace.line(number, f"{_title(config)}: {_outcome(record)} ({folder})"))
+    _log.info("%s", _pace.line(number, f"{title(config)}: {_outcome(record)} ({folder})"))
     return _score(record)
 
 
@@ -168,6 +169,9 @@ def compare(words: list[str]) -> int:
     parser.add_argument("--baseline", default="scratch", help="the strategy that the others are paired with")
     parser.add_argument("--metric", default="test/accuracy", help="a metric of the records")
     parser.add_argument("--out", default=None, help="folder of the table and the plot (default: the study's)")
+    from transferlab.composing import refuse
+
+    parser.error = refuse  # type: ignore[method-assign]
     args = parser.parse_args(words)
     from transferlab.compare.command import compare as carry_out
 
@@ -206,11 +210,6 @@ def _taken(words: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
     if waiting:
         raise InputError(f"{flag} needs a value")
     return rest, values
-
-
-def _title(config: DictConfig) -> str:
-    axes = config.axes
-    return f"{axes.strategy} {axes.source}->{axes.target} {axes.backbone} seed={config.seed}"
 
 
 def _outcome(record: dict[str, object]) -> str:

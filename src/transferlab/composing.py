@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -185,9 +185,24 @@ class _OneSentence:
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own command line."""
-    parsed: argparse.Namespace = get_args_parser().parse_args(list(argv))
+    """Hydra's own command line; flags may stand before, between and behind the overrides.
+
+    Raises:
+        InputError: no such flag.
+    """
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parsed: argparse.Namespace = parser.parse_intermixed_args(list(argv))
     return parsed
+
+
+def refuse(message: str) -> NoReturn:
+    """What a parser says of its arguments, in one sentence.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(f"{message}; --help shows which flags there are")
 
 
 def check_targets(config: Any, trusted: Sequence[str] = (), key: str = "") -> None:

@@ -58,6 +58,7 @@ class TransferModule(LightningModule):
         self.stages = (*backbone.parametric, "head")
         self.trainable: tuple[str, ...] = ()
         self._build_optimizer = optimizer
+        self._steps = 1
         self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(classes) for split in ("val", "test")})
         self._diverged = torch.zeros((), dtype=torch.bool)
         # asked here once so that a wrong schedule ends the run before the first step
@@ -72,7 +73,8 @@ class TransferModule(LightningModule):
         if self.strategy.replaces_weight_decay:
             groups = [{**group, "weight_decay": 0.0} for group in groups]
         optimizer = self._build_optimizer(groups)
-        steps, epochs = int(self.trainer.estimated_stepping_batches), self._epochs()
+        steps = self._steps = int(self.trainer.estimated_stepping_batches)
+        epochs = int(self.trainer.max_epochs or 1)
         first = self.strategy.first_epochs(self.stages, epochs)
 
         def rate_factor(name: str) -> Any:
@@ -104,7 +106,7 @@ class TransferModule(LightningModule):
         observed = {domain: self.observe(*pair) for domain, pair in batch.items()}
         target = observed["target"]
         step = Step(self.backbone, self.head, self.task, observed)
-        progress = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        progress = self.global_step / self._steps
         terms = {"task": self.task.loss(target.outputs, target.y)}
         for name, loss in self.losses.items():
             loss = cast(TransferLoss, loss)
@@ -145,9 +147,6 @@ class TransferModule(LightningModule):
     def _raise_if_diverged(self) -> None:
         if self._diverged:
             raise DivergedError(f"the training loss became NaN or infinite in epoch {self.current_epoch}")
-
-    def _epochs(self) -> int:
-        return int(self.trainer.max_epochs or 1)
 
 
 def start_random_state(seed: int, *purpose: str | int) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +91,8 @@ class WandbTracker:
 
         for mode in self._modes():
             try:
+                # for the whole process too: else W&B reports on itself to its server, offline or not
+                wandb.setup(wandb.Settings(mode=mode))
                 self._run = wandb.init(
                     project=self.project,
                     entity=self.entity,
@@ -176,7 +177,8 @@ class _Guarded(WandbLogger):
             super().log_metrics(metrics, step)
         except Exception as error:
             self._lost = True
-            warnings.warn(f"W&B is lost, the run goes on without it: {error}", stacklevel=2)
+            # a log line: a warning from here would count as Lightning's, and those are kept quiet
+            _log.warning("W&B is lost, the run goes on without it: %s", error)
 
 
 def _has_key(address: str) -> bool:

@@ -1,0 +1,101 @@
+"""From config nodes to the objects of a run. With `train.py` and `cli.py` the only room that sees a config."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from transferlab.backbones.base import Backbone
+from transferlab.data.module import TransferData
+from transferlab.data.samples import Splits
+from transferlab.data.target import Parts, Target, train_and_test
+from transferlab.errors import InputError
+from transferlab.losses.base import Setting
+from transferlab.module import TransferModule, start_random_state
+from transferlab.strategy import Strategy
+from transferlab.tasks.classification import Task
+
+
+def build(node: DictConfig, **extra: Any) -> Any:
+    """Build what a config node names; its errors become a sentence with the node's key.
+
+    Raises:
+        InputError: from within, or because the node's values do not fit its target.
+    """
+    try:
+        return instantiate(node, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from None
+        what = f"{type(cause).__name__}: {cause}" if cause is not None else str(error).splitlines()[0]
+        raise InputError(f"{node._get_full_key(None)}: {' '.join(what.split())}") from error
+
+
+def data(config: DictConfig, reads: frozenset[str]) -> tuple[Parts, Splits | None]:
+    """The target, cut, and the source's data where some loss reads them."""
+    target: Target = build(config.target)
+    parts = target.parts(config.seed)
+    if "source" not in reads or config.source.data is None:
+        return parts, None
+    source: Splits = build(config.source.data)
+    # cut like the target: where both are one set, no test sample is trained on
+    return parts, Splits(*train_and_test(source, target.test), source.classes)
+
+
+def module(
+    config: DictConfig, backbone: Backbone, strategy: Strategy, parts: Parts, source: Splits | None, from_source: bool
+) -> TransferModule:
+    """The net with a new head, its losses prepared. Head and losses draw from random states of their own."""
+    task: Task = build(config.task)
+    start_random_state(config.seed, "head")
+    head = task.build_head(backbone.features, len(parts.classes))
+    classes = {"target": len(parts.classes)} | ({"source": len(source.classes)} if source else {})
+    for key, loss in strategy.losses.items():
+        start_random_state(config.seed, "loss", key)
+        loss.prepare(Setting(backbone, head, task, classes, from_source))
+    optimizer, schedule = build(config.optimizer), build(config.scheduler)
+    return TransferModule(backbone, head, task, strategy, optimizer, schedule, len(parts.classes), config.seed)
+
+
+def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: Strategy) -> TransferData:
+    """The batches that the backbone takes."""
+    spec = OmegaConf.to_container(config.backbone.input, resolve=True)
+    assert isinstance(spec, dict)
+    return TransferData(
+        parts,
+        source,
+        strategy.reads,
+        **{str(key): value for key, value in spec.items()},
+        batch_size=config.batch_size,
+        workers=config.workers,
+        seed=config.seed,
+    )
+
+
+def trainer(config: DictConfig, checkpoint: Path, logger: Logger | None, callbacks: Sequence[Callback]) -> Trainer:
+    """Lightning's Trainer, which after each epoch overwrites one checkpoint to resume from."""
+    resumable = ModelCheckpoint(
+        dirpath=checkpoint.parent,
+        filename=checkpoint.stem,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+    built: Trainer = build(
+        config.trainer,
+        callbacks=[*callbacks, resumable],
+        logger=logger if logger is not None else False,
+        default_root_dir=str(checkpoint.parent),
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    return built

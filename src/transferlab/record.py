@@ -1,0 +1,58 @@
+"""What a record says: the run in a few words, its first lines before training, its summary after. No torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from transferlab import pretraining, results
+from transferlab.results import Record
+
+
+def title(config: DictConfig) -> str:
+    """A run in a few words."""
+    axes = config.axes
+    return f"{axes.strategy} {axes.source}->{axes.target} {axes.backbone} seed={config.seed}"
+
+
+def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> Record:
+    """The record of a run that has not ended: until it does, it counts as interrupted."""
+    ours = HydraConfig.initialized() and config.study != pretraining.STUDY
+    overrides = list(HydraConfig.get().overrides.task) if ours else []
+    return {
+        "schema": results.SCHEMA,
+        "run_id": folder.name,
+        "study": str(config.study),
+        "status": "interrupted",
+        "reason": "still running, or killed",
+        "axes": {**OmegaConf.to_container(config.axes, resolve=True), "seed": config.seed},  # type: ignore[dict-item]
+        "config": results.portable(config),
+        "overrides": overrides,
+        "metrics": {"selected": None, "last": None, "oracle": None},
+        "history": [],
+        "cost": {
+            "seconds": None,
+            "fit_seconds": None,
+            "samples": None,
+            "trainable_parameters": None,
+            "total_parameters": None,
+            "flops": None,
+            "peak_memory_bytes": None,
+            "cache_hits": 0,
+        },
+        "data": {},
+        "environment": dict(environment),
+        "tracker": {},
+    }
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """What the tracker's table shows: the selected and the last epoch, and the cost."""
+    scores = {
+        f"{which}/{key}": value
+        for which in ("selected", "last")
+        for key, value in (record["metrics"][which] or {}).items()
+    }
+    return {**scores, **{f"cost/{key}": value for key, value in record["cost"].items() if value is not None}}

@@ -1,0 +1,189 @@
+"""Every yaml is composed, held against the code that it names, and every strategy is run."""
+
+import inspect
+import json
+import shutil
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from transferlab import cli
+from transferlab.composing import Composer, check_targets
+from transferlab.errors import InputError
+from transferlab.folders import shipped
+
+CONF = shipped("conf")
+SWEEPS = sorted(shipped("sweeps").glob("*.yaml"))
+CARDS = Path(__file__).parents[1] / "docs" / "strategies"
+EVERY_YAML = sorted([*CONF.rglob("*.yaml"), *SWEEPS])
+OPTIONS = [
+    (str(file.parent.relative_to(CONF)), file.stem)
+    for file in sorted(CONF.rglob("*.yaml"))
+    if file.parent not in (CONF, CONF / "hydra") and not file.name.startswith("_")
+]
+# A part that no default names is put where a user puts it; all others are `group=name`.
+PLACES = {
+    "strategy/loss": ("strategy=scratch", "+strategy/loss@strategy.losses.{name}={name}"),
+    "strategy/weight": ("strategy=l2_sp", "+strategy/weight@strategy.losses.l2_sp.weight={name}"),
+}
+JOBS = {"quickstart": 6 * 5}
+HYDRAS_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
+
+STRATEGIES = [name for group, name in OPTIONS if group == "strategy"]
+TINY = [
+    "source=digits",
+    "source.pretrain.max_epochs=1",
+    "source.pretrain.target.labels=10",
+    "target=digits",
+    "target.labels=6",
+    "batch_size=16",
+    "trainer.max_epochs=1",
+    "trainer.accelerator=cpu",
+    "tracker=none",
+]
+STEPS = 3  # 6 labels of each of 10 classes, round(0.2 * 6) = 1 of them held out: 50 samples by 16, and 2 that remain
+
+
+@pytest.fixture(scope="module")
+def composer() -> Iterator[Composer]:
+    with Composer() as composer:
+        yield composer
+
+
+def composed(composer: Composer, overrides: list[str]) -> DictConfig:
+    """The config as a run sees it, after everything that the command line checks; mandatory values are given."""
+    try:
+        composer.check(overrides, multirun=False)
+    except InputError as error:
+        key, found, _ = str(error).partition(" must be given")
+        if not found:
+            raise
+        return composed(composer, [*overrides, f"{key}=given"])
+    config = composer.config(overrides)
+    HydraConfig.instance().set_config(config)
+    return config
+
+
+def targets(node, key: str = "") -> Iterator[tuple[str, dict]]:
+    """Every mapping with a `_target_`, by its key."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield key, node
+        for name, child in node.items():
+            yield from targets(child, f"{key}.{name}".lstrip("."))
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from targets(child, f"{key}[{index}]")
+
+
+def parameters(target: str) -> inspect.Signature:
+    found = get_object(target)
+    assert callable(found), target
+    return inspect.signature(found)
+
+
+def holds(composer: Composer, group: str, name: str) -> DictConfig:
+    """The config with one option chosen, all else as light as it can be."""
+    before, override = PLACES.get(group, ("", f"{group}={name}"))
+    override = override.format(name=name)
+    quick = [] if group == "source" else ["source=none"]
+    config = composed(composer, [*quick, *before.split(), override])
+    assert config.hydra.runtime.choices[override.lstrip("+").partition("=")[0]] == name
+    return config
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=[f"{group}={name}" for group, name in OPTIONS])
+def test_an_option_composes_and_the_code_it_names_takes_its_values(composer: Composer, group: str, name: str) -> None:
+    config = holds(composer, group, name)
+    check_targets(config)
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+    found = dict(targets(plain))
+    assert {"target", "target.data", "backbone", "task", "strategy", "optimizer", "scheduler"} <= set(found)
+    for key, node in found.items():
+        signature = parameters(node["_target_"])
+        values = {name: value for name, value in node.items() if name not in HYDRAS_KEYS}
+        try:
+            # what a partial is called with later is positional, so its yaml may leave that out, but no keyword
+            (signature.bind_partial if node.get("_partial_") else signature.bind)(**values)
+        except TypeError as error:
+            pytest.fail(f"{key}: {node['_target_']}: {error}")
+        required = {p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+        assert required <= set(values), key
+        if node["_target_"].startswith("transferlab."):
+            defaults = {p.name for p in signature.parameters.values() if p.default is not p.empty}
+            assert not defaults & set(values), f"{key}: these have a default in Python beside the yaml's: {defaults}"
+
+
+def test_a_value_that_the_code_does_not_take_is_noticed() -> None:
+    with pytest.raises(TypeError):
+        parameters("transferlab.freezing.top_k").bind_partial(j=1)
+
+
+@pytest.mark.parametrize("file", EVERY_YAML, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_a_yaml_begins_with_a_comment_that_says_what_it_is(file: Path) -> None:
+    first = file.read_text().splitlines()[0]
+    assert first.startswith("# ") and len(first) > 10
+
+
+def test_every_strategy_has_a_card_and_every_card_a_strategy() -> None:
+    assert {card.stem for card in CARDS.glob("*.md")} == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
+def test_a_sweep_composes_and_has_as_many_jobs_as_its_card_says(file: Path, tmp_path: Path) -> None:
+    assert file.stem in JOBS, "a new sweep says here how many jobs it has"
+    with Composer(file.stem, str(file.parent)) as composer:
+        plan = composer.check([f"paths.runs={tmp_path}"], multirun=False)
+        fewer = composer.check([f"paths.runs={tmp_path}", "seed=7", "strategy=scratch,l2_sp"], multirun=False)
+    assert plan.jobs == JOBS[file.stem]
+    assert fewer.jobs == 2
+    assert plan.study == tmp_path / file.stem
+
+
+@pytest.fixture(scope="module", params=["convnet", "mlp"])
+def every_strategy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """The record of each strategy on one backbone."""
+    runs = tmp_path_factory.mktemp(request.param)
+    net = [f"backbone={request.param}", "backbone.input.shape=[1,8,8]", "backbone.widths=[4,8]"]
+    assert cli.main(["train", "-m", f"strategy={','.join(STRATEGIES)}", *net, *TINY, f"paths.runs={runs}"]) == 0
+    return records(runs)
+
+
+def records(runs: Path) -> dict[str, dict]:
+    found = [json.loads(file.read_text()) for file in (runs / "default").glob("*/run.json")]
+    return {record["axes"]["strategy"]: record for record in found}
+
+
+def assert_trained(record: dict) -> None:
+    """A real run: every term of its loss is in the history and is a number, and weights were changed by it."""
+    assert record["status"] == "finished", record["reason"]
+    assert record["cost"]["samples"] >= (STEPS - 1) * 16
+    (row,) = record["history"]
+    for name in ("task", *record["config"]["strategy"]["losses"]):
+        assert isfinite(row[f"train/{name}_loss"])
+    assert 0 <= record["metrics"]["selected"]["test/accuracy"] <= 1
+    assert 0 < record["cost"]["trainable_parameters"] <= record["cost"]["total_parameters"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_trains(every_strategy: dict[str, dict], strategy: str) -> None:
+    assert strategy in every_strategy, "its run left no record"
+    assert_trained(every_strategy[strategy])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "strategy", "source"),
+    [("resnet18", "joint", TINY[:3]), ("vgg11_bn", "linear_probe", ["source=none"])],
+    ids=["resnet18-joint", "vgg11_bn-linear_probe"],
+)
+def test_a_net_of_torchvision_trains(backbone: str, strategy: str, source: list[str], tmp_path: Path) -> None:
+    net = [f"backbone={backbone}", "backbone.input.shape=[3,32,32]", f"strategy={strategy}"]
+    assert cli.main(["train", *TINY, *source, *net, f"paths.runs={tmp_path}"]) == 0
+    assert_trained(records(tmp_path)[strategy])
+    shutil.rmtree(tmp_path / "default")  # half a gigabyte for each file of vgg's weights
