@@ -19,7 +19,7 @@ _log = logging.getLogger("transferlab")
 _pace = Pace()
 _failures: list[Exception] = []
 _PARENT = "TRANSFERLAB_PARENT"  # the process that reports the failures of the jobs it ran itself
-_HYDRA_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion", "version")
+_HYDRA_ONLY = ("hydra_help", "cfg", "info", "shell_completion", "version")
 
 USAGE = """transferlab: which way to transfer is better, by how much, how surely and at what cost
 
@@ -31,6 +31,19 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
 
   transferlab train --help              axes, options, flags
   transferlab --version"""
+
+TRAIN_USAGE = """transferlab train [KEY=VALUE ...]       one run
+transferlab train -m [KEY=A,B ...]      every combination of the listed values
+
+  --cfg job          show the whole composed config, and run nothing
+  --config-dir D     add a folder of your own configs
+  --config-name N    start from N.yaml instead of train.yaml
+  --trust PACKAGE    let _target_ name things of this Python package
+  --debug            show the traceback of an error
+  --hydra-help       Hydra's own flags
+
+Axes and their options (transferlab list GROUP says what each is):
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +93,8 @@ def train(words: list[str]) -> int:
     from transferlab.composing import Composer, arguments, trust
     from transferlab.results import check_writable
 
+    if "--help" in words or "-h" in words:
+        return _train_help(words)
     words, trusted = _taken(words, "--trust")
     trust(trusted)
     args = arguments(words)
@@ -189,6 +204,16 @@ def show(words: list[str]) -> int:
         return 0
     for name, comment in options(words[0], folders[-1] if folders else None):
         print(f"{name:24s} {comment}")
+    return 0
+
+
+def _train_help(words: Sequence[str]) -> int:
+    from transferlab.listing import groups, options
+
+    folders = _taken(words, "--config-dir")[1]
+    print(TRAIN_USAGE)
+    for group in groups([shipped("conf"), *map(Path, folders)]):
+        print(f"  {group}: {', '.join(name for name, _ in options(group, folders[-1] if folders else None))}")
     return 0
 
 

@@ -128,7 +128,8 @@ class Composer:
             HydraConfig.instance().set_config(config)
             parsed = self.parse(lines)
             changes = [override for override in parsed if not self.is_group(override.key_or_group)]
-            original = self.config([line for line in lines if self.is_group(line.split("=")[0].lstrip("+~"))])
+            groups = [line for line in lines if self.is_group(line.split("=")[0].lstrip("+~"))]
+            original = self.config(groups) if changes else config
             for override in changes:
                 _check_kind(original, override)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

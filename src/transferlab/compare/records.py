@@ -10,6 +10,7 @@ import pandas as pd
 from transferlab import results
 from transferlab.errors import InputError, unknown
 
+_KEYS = frozenset({"run_id", "status", "axes", "config", "metrics", "cost"})
 _SETTING = ("source", "target", "backbone")
 _NOT_VARIED = ("seed", "study", "paths", "tracker", "axes", "workers")
 
@@ -66,7 +67,7 @@ def load(folders: Iterable[Path], metric: str) -> Study:
     left_out = []
     for file in sorted(file for folder in folders for file in folder.rglob("run.json")):
         record = results.read(file.parent)
-        if record is None or "status" not in record:
+        if record is None or not record.keys() >= _KEYS:
             left_out.append((file.parent, "unreadable"))
         elif record["status"] != "finished":
             left_out.append((file.parent, f"{record['status']}: {record.get('reason', '')}"))
