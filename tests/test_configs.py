@@ -8,12 +8,11 @@ from math import isfinite
 from pathlib import Path
 
 import pytest
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from transferlab import cli
-from transferlab.composing import Composer, check_targets
+from transferlab.composing import Composer
 from transferlab.errors import InputError
 from transferlab.folders import shipped
 
@@ -26,19 +25,17 @@ OPTIONS = [
     for file in sorted(CONF.rglob("*.yaml"))
     if file.parent not in (CONF, CONF / "hydra") and not file.name.startswith("_")
 ]
-# A part that no default names is put where a user puts it; all others are `group=name`.
+# A part that no default names is put where a user puts it: with this strategy, under this key.
 PLACES = {
-    "strategy/loss": ("strategy=scratch", "+strategy/loss@strategy.losses.{name}={name}"),
-    "strategy/weight": ("strategy=l2_sp", "+strategy/weight@strategy.losses.l2_sp.weight={name}"),
+    "strategy/loss": ("scratch", "+strategy/loss@strategy.losses.{name}"),
+    "strategy/weight": ("l2_sp", "+strategy/weight@strategy.losses.l2_sp.weight"),
 }
 JOBS = {"quickstart": 6 * 5}
 HYDRAS_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
 STRATEGIES = [name for group, name in OPTIONS if group == "strategy"]
+DIGITS = ["source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10"]
 TINY = [
-    "source=digits",
-    "source.pretrain.max_epochs=1",
-    "source.pretrain.target.labels=10",
     "target=digits",
     "target.labels=6",
     "batch_size=16",
@@ -55,18 +52,15 @@ def composer() -> Iterator[Composer]:
         yield composer
 
 
-def composed(composer: Composer, overrides: list[str]) -> DictConfig:
-    """The config as a run sees it, after everything that the command line checks; mandatory values are given."""
+def composed(composer: Composer, **choices: str) -> DictConfig:
+    """The config as one job's check leaves it, which is all that `Composer.check` does; mandatory values are given."""
     try:
-        composer.check(overrides, multirun=False)
+        return composer._check_job(choices)[0]
     except InputError as error:
         key, found, _ = str(error).partition(" must be given")
         if not found:
             raise
-        return composed(composer, [*overrides, f"{key}=given"])
-    config = composer.config(overrides)
-    HydraConfig.instance().set_config(config)
-    return config
+    return composed(composer, **choices, **{key: "given"})
 
 
 def targets(node, key: str = "") -> Iterator[tuple[str, dict]]:
@@ -87,20 +81,13 @@ def parameters(target: str) -> inspect.Signature:
     return inspect.signature(found)
 
 
-def holds(composer: Composer, group: str, name: str) -> DictConfig:
-    """The config with one option chosen, all else as light as it can be."""
-    before, override = PLACES.get(group, ("", f"{group}={name}"))
-    override = override.format(name=name)
-    quick = [] if group == "source" else ["source=none"]
-    config = composed(composer, [*quick, *before.split(), override])
-    assert config.hydra.runtime.choices[override.lstrip("+").partition("=")[0]] == name
-    return config
-
-
 @pytest.mark.parametrize(("group", "name"), OPTIONS, ids=[f"{group}={name}" for group, name in OPTIONS])
 def test_an_option_composes_and_the_code_it_names_takes_its_values(composer: Composer, group: str, name: str) -> None:
-    config = holds(composer, group, name)
-    check_targets(config)
+    strategy, key = PLACES.get(group, ("scratch", group))
+    key = key.format(name=name)
+    choices = {"source": "none", "strategy": strategy, key: name}
+    config = composed(composer, **choices)
+    assert config.hydra.runtime.choices[key.lstrip("+")] == name
     plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
     found = dict(targets(plain))
     assert {"target", "target.data", "backbone", "task", "strategy", "optimizer", "scheduler"} <= set(found)
@@ -150,7 +137,9 @@ def every_strategy(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     """The record of each strategy on one backbone."""
     runs = tmp_path_factory.mktemp(request.param)
     net = [f"backbone={request.param}", "backbone.input.shape=[1,8,8]", "backbone.widths=[4,8]"]
-    assert cli.main(["train", "-m", f"strategy={','.join(STRATEGIES)}", *net, *TINY, f"paths.runs={runs}"]) == 0
+    assert (
+        cli.main(["train", "-m", f"strategy={','.join(STRATEGIES)}", *net, *DIGITS, *TINY, f"paths.runs={runs}"]) == 0
+    )
     return records(runs)
 
 
@@ -170,6 +159,7 @@ def assert_trained(record: dict) -> None:
     assert 0 < record["cost"]["trainable_parameters"] <= record["cost"]["total_parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_strategy_trains(every_strategy: dict[str, dict], strategy: str) -> None:
     assert strategy in every_strategy, "its run left no record"
@@ -179,7 +169,7 @@ def test_a_strategy_trains(every_strategy: dict[str, dict], strategy: str) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "strategy", "source"),
-    [("resnet18", "joint", TINY[:3]), ("vgg11_bn", "linear_probe", ["source=none"])],
+    [("resnet18", "joint", DIGITS), ("vgg11_bn", "linear_probe", ["source=none"])],
     ids=["resnet18-joint", "vgg11_bn-linear_probe"],
 )
 def test_a_net_of_torchvision_trains(backbone: str, strategy: str, source: list[str], tmp_path: Path) -> None:
