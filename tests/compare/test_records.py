@@ -209,3 +209,31 @@ def test_an_unknown_study_raises_with_the_nearest(tmp_path, write_run):
     write_run(study="quickstart")
     with pytest.raises(InputError, match="no study 'quikstart'; did you mean 'quickstart'"):
         find(["quikstart"], tmp_path / "runs")
+
+
+def test_a_key_that_varies_within_every_strategy_makes_settings_to_compare_within(tmp_path, write_run):
+    for labels in (5, 10):
+        for strategy in ("scratch", "l2_sp"):
+            write_run(strategy, config={"target": {"labels": labels}})
+    runs = load([tmp_path], METRIC).runs
+    assert set(runs["strategy"]) == {"scratch", "l2_sp"}
+    assert set(runs["target"]) == {"digits target.labels=5", "digits target.labels=10"}
+
+
+def test_folds_are_blocks_like_seeds(tmp_path, write_run):
+    for fold in (0, 1):
+        for strategy in ("scratch", "l2_sp"):
+            write_run(strategy, config={"target": {"folds": 2, "fold": fold}})
+    runs = load([tmp_path], METRIC).runs
+    assert set(runs["strategy"]) == {"scratch", "l2_sp"}
+    assert set(runs["target"]) == {"digits"}
+    assert sorted(set(runs["seed"])) == ["0, fold 0", "0, fold 1"]
+
+
+def test_a_score_that_is_no_number_is_left_out_and_named(tmp_path, write_run):
+    write_run(seed=0)
+    selected = {"rule": "last", "epoch": 0, METRIC: None}
+    write_run(seed=1, metrics={"selected": selected, "last": selected, "oracle": None})
+    study = load([tmp_path], METRIC)
+    assert list(study.runs["seed"]) == [0]
+    assert [reason for _, reason in study.left_out] == [f"{METRIC} is no number"]

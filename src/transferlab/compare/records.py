@@ -73,44 +73,68 @@ def load(folders: Iterable[Path], metric: str) -> Study:
             left_out.append((file.parent, f"{record['status']}: {record.get('reason', '')}"))
         elif record["run_id"] in kept:
             left_out.append((file.parent, "the same run lies elsewhere too"))
+        elif record["study"] == "pretraining" and file.parent.parent not in folders:
+            left_out.append((file.parent, "pretraining of a source"))
+        elif metric in record["metrics"]["selected"] and record["metrics"]["selected"][metric] is None:
+            left_out.append((file.parent, f"{metric} is no number"))
         else:
             kept[record["run_id"]] = record
     if not kept:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
         raise InputError(f"there is no finished run under {', '.join(map(str, folders))} ({reasons or 'none at all'})")
-    variants = _variants(list(kept.values()))
-    rows = [_row(record, variants[record["run_id"]], metric) for record in kept.values()]
+    told_apart = _told_apart(list(kept.values()))
+    rows = [_row(record, *told_apart[record["run_id"]], metric) for record in kept.values()]
     return Study(pd.DataFrame(rows), tuple(left_out), folders[0])
 
 
-def _row(record: Mapping[str, Any], variant: str, metric: str) -> dict[str, Any]:
+def _row(record: Mapping[str, Any], setting: str, variant: str, metric: str) -> dict[str, Any]:
     selected = record["metrics"]["selected"]
     if metric not in selected:
         raise unknown("metric", metric, [key for key in selected if "/" in key])
-    axes, cost = record["axes"], record["cost"]
+    axes, cost, target = record["axes"], record["cost"], record["config"].get("target", {})
+    folds = target.get("folds") is not None
     return {
         **{key: axes[key] for key in _SETTING},
+        "target": f"{axes['target']}{setting}",
         "strategy": f"{axes['strategy']}{variant}",
-        "seed": axes["seed"],
+        "seed": f"{axes['seed']}, fold {target['fold']}" if folds else axes["seed"],
         "score": selected[metric],
         "trainable_parameters": cost["trainable_parameters"],
         "seconds": cost["seconds"],
     }
 
 
-def _variants(records: list[Mapping[str, Any]]) -> dict[str, str]:
-    """What tells the runs of one strategy apart besides the seed: ` key=value` of each config key that varies."""
+def _told_apart(records: list[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """What, besides the seed, varies among the runs of one strategy: ` key=value` for each such key.
+
+    A key that varies within every strategy, such as the label budget, makes settings: strategies are compared within
+    one. A key of the strategy, or one that varies within some strategies alone, makes variants of these.
+
+    Returns:
+        (setting, variant) by run id.
+    """
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for record in records:
         groups.setdefault(tuple(record["axes"][key] for key in (*_SETTING, "strategy")), []).append(record)
+    flat = {record["run_id"]: dict(_flat(record["config"])) for record in records}
+    varying = {axes: _varying([flat[record["run_id"]] for record in group]) for axes, group in groups.items()}
     named = {}
-    for group in groups.values():
-        flat = {record["run_id"]: dict(_flat(record["config"])) for record in group}
-        keys = sorted({key for config in flat.values() for key in config})
-        varying = [key for key in keys if len({config.get(key) for config in flat.values()}) > 1]
-        for run, config in flat.items():
-            named[run] = "".join(f" {key}={config.get(key)}" for key in varying)
+    for axes, group in groups.items():
+        beside = [keys for other, keys in varying.items() if other[:-1] == axes[:-1]]
+        shared = {key for key in set.intersection(*beside) if not key.startswith("strategy.") and len(beside) > 1}
+        for record in group:
+            config = flat[record["run_id"]]
+            setting, variant = (
+                "".join(f" {key}={config.get(key)}" for key in sorted(keys))
+                for keys in (shared, varying[axes] - shared)
+            )
+            named[record["run_id"]] = (setting, variant)
     return named
+
+
+def _varying(configs: list[dict[str, str]]) -> set[str]:
+    keys = {key for config in configs for key in config}
+    return {key for key in keys if len({config.get(key) for config in configs}) > 1} - {"target.fold"}
 
 
 def _flat(config: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
