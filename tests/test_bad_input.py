@@ -34,7 +34,7 @@ NPZ = ["target=npz", "target.data.path={here}/set.npz", "target.labels=all"]
 TABLE = [*NPZ, "backbone=mlp", "backbone.input.shape=[5]"]
 FOLDER = ["target=folder", "target.data.root={here}/images", "target.labels=all"]
 CHECKPOINT = ["source=checkpoint", "source.weights={here}/weights.pt"]
-PROGRESS = ("pretraining ", "trying again: ", "[", "resuming ")
+PROGRESS = ("pretraining ", "trying again: ", "[", "resuming ", "going on: ")
 BEFORE = None  # found before any run starts: no folder of a run is made
 
 

@@ -10,7 +10,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import Logger
 
 from transferlab.backbones.base import Backbone
 from transferlab.data.module import TransferData
@@ -80,8 +79,14 @@ def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: S
     )
 
 
-def trainer(config: DictConfig, checkpoint: Path, logger: Logger | None, callbacks: Sequence[Callback]) -> Trainer:
-    """Lightning's Trainer, which after each epoch overwrites one checkpoint to resume from."""
+def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback]) -> Trainer:
+    """Lightning's Trainer, which after each epoch overwrites one checkpoint to resume from.
+
+    Raises:
+        InputError: no epochs, or settings that Lightning refuses.
+    """
+    if not config.trainer.max_epochs or config.trainer.max_epochs < 1:
+        raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
     resumable = ModelCheckpoint(
         dirpath=checkpoint.parent,
         filename=checkpoint.stem,
@@ -91,7 +96,7 @@ def trainer(config: DictConfig, checkpoint: Path, logger: Logger | None, callbac
     built: Trainer = build(
         config.trainer,
         callbacks=[*callbacks, resumable],
-        logger=logger if logger is not None else False,
+        logger=False,
         default_root_dir=str(checkpoint.parent),
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,

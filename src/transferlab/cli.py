@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from transferlab import __version__
-from transferlab.errors import DivergedError, InputError, unknown
+from transferlab.errors import DivergedError, InputError, plain, unknown
 from transferlab.folders import shipped
 from transferlab.progress import Pace, expect
 
@@ -67,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[0] not in commands:
             raise unknown("command", words[0], commands)
         return commands[words[0]](words[1:])
+    except BrokenPipeError:  # whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("transferlab: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -81,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def sentence(error: BaseException) -> str:
     """An error in one line; what is no sentence of ours says its type, and how to see more."""
     if isinstance(error, (InputError, DivergedError)):
-        return str(error)
+        return plain(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
 
 
@@ -90,8 +93,9 @@ def train(words: list[str]) -> int:
     from hydra import version
     from hydra._internal.utils import _run_hydra, get_args_parser
 
-    from transferlab.composing import Composer, arguments, trust
+    from transferlab.composing import Composer, arguments
     from transferlab.results import check_writable
+    from transferlab.trust import trust
 
     if "--help" in words or "-h" in words:
         return _train_help(words)
@@ -140,8 +144,9 @@ def job(config: DictConfig) -> float | None:
     if before is not None and before["status"] in ("finished", "diverged"):
         _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
         return _score(before)
-    if before is not None and before["status"] == "failed":
-        _log.info("trying again: %s failed before", title(config))
+    if before is not None:
+        told = "trying again: %s failed before" if before["status"] == "failed" else "going on: %s did not end before"
+        _log.info(told, title(config))
     from transferlab.train import run
 
     _pace.start()
@@ -170,9 +175,11 @@ def sweep(words: list[str]) -> int:
         for name, file in sorted(found.items()):
             print(f"{name:24s} {first_comment(file)}")
         return 0
-    name, *overrides = words
+    (name, *overrides), own = _taken(words, "--config-dir")
     if name not in found:
         raise unknown("sweep", name, found)
+    if own:
+        overrides.append(f"hydra.searchpath=[{','.join(Path(folder).resolve().as_uri() for folder in own)}]")
     return train(["--config-dir", str(found[name].parent), "--config-name", name, "--multirun", *overrides])
 
 

@@ -4,7 +4,6 @@ The check composes what Hydra is about to compose, so that a typing error costs 
 """
 
 import argparse
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from transferlab.errors import InputError, nearest, unknown
 from transferlab.folders import shipped
+from transferlab.trust import check_targets
 
-# `_target_` may name these; `transferlab train --trust PACKAGE` adds one.
-TRUSTED = ("transferlab", "torch.nn", "torch.optim", "torchvision.transforms", "pytorch_lightning", "torchmetrics")
 # Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
-_MANY_KINDS = frozenset({"labels", "strategy", "precision", "devices", "deterministic", "weight"})
+_MANY_KINDS = frozenset({"labels", "study", "strategy", "precision", "devices", "deterministic", "weight"})
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Composer:
         GlobalHydra.instance().clear()
         self._hydra = Hydra.create_main_hydra2(task_name="transferlab", config_search_path=path)
         self._loader = self._hydra.config_loader
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def __enter__(self) -> "Composer":
         return self
@@ -71,7 +70,10 @@ class Composer:
     def config(self, overrides: Sequence[str], multirun: bool = False) -> DictConfig:
         """The composed config with its `hydra` section; errors as Hydra raises them."""
         mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-        return self._loader.load_configuration(self.config_name, list(overrides), run_mode=mode)
+        key = (mode.name, *overrides)
+        if key not in self._composed:
+            self._composed[key] = self._loader.load_configuration(self.config_name, list(overrides), run_mode=mode)
+        return self._composed[key]
 
     def options(self, group: str) -> list[str]:
         """The names that `group=` takes: every yaml but those that only others build on (`_base`)."""
@@ -136,6 +138,7 @@ class Composer:
             _check_missing(plain)
             OmegaConf.resolve(plain)
             check_targets(plain)
+            check_targets(config.hydra, of_hydra=True)
         return config, original
 
     def explain(self, error: Exception, overrides: Sequence[str]) -> InputError:
@@ -204,38 +207,6 @@ def refuse(message: str) -> NoReturn:
         InputError: always.
     """
     raise InputError(f"{message}; --help shows which flags there are")
-
-
-def check_targets(config: Any, trusted: Sequence[str] = (), key: str = "") -> None:
-    """Refuse a `_target_` outside the trusted packages: a yaml may not name code to run.
-
-    Raises:
-        InputError: with the key, the target and how to trust it.
-    """
-    allowed = (*TRUSTED, *trusted, *_trusted_by_user())
-    if isinstance(config, DictConfig):
-        target = config.get("_target_") if "_target_" in config else None
-        if target is not None and not any(str(target).startswith(f"{package}.") for package in allowed):
-            package = str(target).split(".")[0]
-            raise InputError(
-                f"{key}._target_={target} is outside the trusted packages ({', '.join(allowed)}); "
-                f"if you trust it, say so on the command line: --trust {package}"
-            )
-        for name in config:
-            node = config._get_node(name)
-            check_targets(node, trusted, f"{key}.{name!s}".lstrip("."))
-    elif OmegaConf.is_list(config) and config._content is not None and not isinstance(config._content, str):
-        for index in range(len(config)):
-            check_targets(config._get_node(index), trusted, f"{key}[{index}]")
-
-
-def trust(packages: Sequence[str]) -> None:
-    """Remember, for this process and those it starts, the packages that the user trusts."""
-    os.environ["TRANSFERLAB_TRUST"] = ",".join(dict.fromkeys([*_trusted_by_user(), *packages]))
-
-
-def _trusted_by_user() -> list[str]:
-    return [name for name in os.environ.get("TRANSFERLAB_TRUST", "").split(",") if name]
 
 
 def _is_listed(override: Override) -> bool:

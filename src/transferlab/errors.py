@@ -12,6 +12,11 @@ class DivergedError(Exception):
     """The training loss became NaN or infinite; the run is recorded as `diverged`."""
 
 
+def plain(error: BaseException) -> str:
+    """What an error says, without the traceback that a loader process wraps around it."""
+    return str(error).rpartition("InputError: ")[2].strip() if "Original Traceback" in str(error) else str(error)
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest of `names`, or nothing if none is near."""
     by_fold = {other.casefold(): other for other in names}

@@ -1,8 +1,8 @@
 """What is kept of each epoch: a row of numbers, and the weights of the epoch that the selection rule prefers."""
 
-import os
+import io
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from transferlab import results
 from transferlab.module import TransferModule
 from transferlab.selection.rules import Rule
 
@@ -25,6 +26,7 @@ class History(Callback):
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.seconds = 0.0
+        self.earlier = 0.0  # seconds of processes that were killed
         self.samples = 0
         self.trained: set[str] = set()
         self._since = 0.0
@@ -62,6 +64,7 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.rows, self.seconds, self.samples = state_dict["rows"], state_dict["seconds"], state_dict["samples"]
+        self.earlier = self.seconds
         self.trained = set(state_dict["trained"])
 
     @staticmethod
@@ -82,6 +85,17 @@ class KeepSelected(Callback):
         self.rule, self.history, self.path = rule, history, path
         self.best: float | None = None
         self.epoch = 0
+
+    def check(self, measured: Iterable[str]) -> None:
+        """Ask the rule for the score of an imagined epoch, so that one that lacks its metric says so before training.
+
+        Args:
+            measured: names of what validation measures; nothing where no labels are held out.
+
+        Raises:
+            InputError: the rule reads something else.
+        """
+        self.rule({"epoch": 0, **dict.fromkeys(measured, 0.0)})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the epoch just ended."""
@@ -108,9 +122,9 @@ def weights(module: TransferModule) -> dict[str, Tensor]:
 
 def save_weights(module: TransferModule, path: Path) -> None:
     """Write backbone and head, whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    torch.save(weights(module), beside)
-    os.replace(beside, path)
+    buffer = io.BytesIO()
+    torch.save(weights(module), buffer)
+    results.write_bytes(path, buffer.getbuffer())
 
 
 def load_weights(module: TransferModule, path: Path) -> None:

@@ -64,6 +64,12 @@ class TransferModule(LightningModule):
         # asked here once so that a wrong schedule ends the run before the first step
         strategy.trainable(self.stages, 0)
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of what validation measures."""
+        metrics = cast(Any, self._metrics["val_metrics"])
+        return ("val/loss", *(f"val/{name}" for name in metrics))
+
     def configure_optimizers(self) -> Any:
         """All parameters from step 0; a rate of its own clock for each group."""
         rate = learning_rate(self._build_optimizer)

@@ -116,9 +116,9 @@ def learning_rate(optimizer: BuildOptimizer) -> float:
     """The rate that a partial optimiser of the config was given.
 
     Raises:
-        InputError: it has none.
+        InputError: it has none, or none above 0.
     """
     rate = getattr(optimizer, "keywords", {}).get("lr")
-    if not isinstance(rate, (int, float)):
-        raise InputError("optimizer.lr must be given: a number")
+    if not isinstance(rate, (int, float)) or not rate > 0:
+        raise InputError(f"optimizer.lr={rate}: a number above 0")
     return float(rate)

@@ -2,14 +2,16 @@
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from transferlab import results
+
 STUDY = "pretraining"
-_AXES = ("task", "target", "strategy", "optimizer", "scheduler", "selection", "seed", "batch_size")
+_PARTS = ("task", "target", "strategy", "optimizer", "scheduler", "selection", "trainer", "seed", "batch_size")
 
 
 def config_of(config: DictConfig) -> DictConfig:
     """The run that trains this config's backbone on the source's data, from random weights.
 
-    It does not depend on the target or on the strategy, so all runs of a sweep share it, found by its run id.
+    Only the source and the backbone enter it, so all runs of a sweep share it, found by its run id.
 
     Args:
         config: with `source.pretrain`.
@@ -17,14 +19,12 @@ def config_of(config: DictConfig) -> DictConfig:
     Returns:
         A whole config for `train.run`.
     """
-    recipe = config.source.pretrain
-    # resolved here, because in its new place `${source...}` would point to nothing
-    plain = OmegaConf.create({key: OmegaConf.to_container(recipe, resolve=False)[key] for key in _AXES})  # type: ignore
-    pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_AXES, "source")])
+    # resolved, because in its new place `${source...}` or `${seed}` would point elsewhere
+    recipe = results.portable(config)["source"]["pretrain"]
+    pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_PARTS, "source")])
     with open_dict(pretraining):
-        pretraining.merge_with(plain)
+        pretraining.merge_with({key: recipe[key] for key in _PARTS})
         pretraining.source = {"weights": None, "data": None, "pretrain": None}
-        pretraining.trainer.max_epochs = recipe.max_epochs
         pretraining.study = STUDY
         pretraining.axes = {
             "source": "none",

@@ -33,7 +33,7 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
         "metrics": {"selected": None, "last": None, "oracle": None},
         "history": [],
         "cost": {
-            "seconds": None,
+            "seconds": 0.0,
             "fit_seconds": None,
             "samples": None,
             "trainable_parameters": None,

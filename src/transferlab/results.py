@@ -40,9 +40,16 @@ def portable(config: DictConfig) -> dict[str, Any]:
 
 
 def run_id(config: DictConfig) -> str:
-    """Ten hexadecimal digits of the hash of everything in the config that makes the run what it is."""
+    """Ten hexadecimal digits of the hash of everything in the config that makes the run what it is.
+
+    Raises:
+        InputError: a number in it is NaN or infinite.
+    """
     identity = {key: value for key, value in portable(config).items() if key not in _NOT_IDENTITY}
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise InputError("a number of the config is NaN or infinite; give a finite one") from error
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -77,18 +84,29 @@ def write_config(run: Path, config: DictConfig) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file as `write_bytes` does, and wait until the disk has it."""
+    write_bytes(path, text.encode(), sync=True)
+
+
+def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> None:
     """Write a file beside its place and move it there when it is whole.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        sync: wait until the disk has it, so that it outlives a loss of power too.
 
     Raises:
         InputError: the folder cannot be written, or the disk is full.
     """
-    with _writable(path.parent):
+    with writable(path.parent):
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             os.chmod(beside, 0o644)  # mkstemp gives 0600; a record is for everybody
             os.replace(beside, path)
         except BaseException:
@@ -102,7 +120,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         InputError: it cannot be made or written.
     """
-    with _writable(folder):
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -116,7 +134,7 @@ def held(run: Path, announce: str) -> Iterator[None]:
         run: the folder.
         announce: what to say, once, when another process holds it.
     """
-    with _writable(run):
+    with writable(run):
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / ".lock")
         try:
@@ -131,7 +149,12 @@ def held(run: Path, announce: str) -> Iterator[None]:
 
 
 @contextmanager
-def _writable(place: Path) -> Iterator[None]:
+def writable(place: Path) -> Iterator[None]:
+    """Turns the system's refusal to write into a sentence.
+
+    Raises:
+        InputError: no space, no permission, no such folder.
+    """
     try:
         yield
     except OSError as error:

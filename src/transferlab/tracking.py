@@ -13,6 +13,8 @@ from transferlab.errors import InputError
 
 Mode: TypeAlias = Literal["online", "offline"]
 _log = logging.getLogger(__name__)
+# servers that failed this process: the other jobs of a sweep do not wait for them again
+_given_up: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class WandbTracker:
             except Exception as error:  # W&B raises its own, the network's and the system's
                 _log.warning("W&B could not start %s: %s", mode, error)
                 _start_over(wandb)
+                if mode == "online":
+                    _given_up.add(_address())
             else:
                 self._told = {"kind": "wandb", "run_id": self._run.id, "mode": mode, "folder": self._folder(card)}
                 if mode == "online":
@@ -140,12 +144,15 @@ class WandbTracker:
         # a mode of ours given to W&B beats its own WANDB_MODE, so `auto` has to ask for it
         if self.mode == "offline" or (self.mode == "auto" and os.environ.get("WANDB_MODE", "online") != "online"):
             return ("offline",)
-        address = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+        address = _address()
+        if address in _given_up:
+            return ("offline",)
         if not _has_key(address):
             if self.mode == "online":
                 _log.warning("tracker.mode=online, but no W&B key is set: the run is tracked offline")
             return ("offline",)
         if not _answers(address, self.timeout):
+            _given_up.add(address)
             _log.warning("the W&B server %s does not answer: the run is tracked offline", address)
             return ("offline",)
         return ("online", "offline")
@@ -179,6 +186,10 @@ class _Guarded(WandbLogger):
             self._lost = True
             # a log line: a warning from here would count as Lightning's, and those are kept quiet
             _log.warning("W&B is lost, the run goes on without it: %s", error)
+
+
+def _address() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 def _has_key(address: str) -> bool:

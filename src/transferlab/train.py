@@ -1,8 +1,11 @@
 """One run, from a config to a record: build, fit, test, record."""
 
+import errno
 import logging
 import time
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,10 @@ from pytorch_lightning import Trainer
 from transferlab import building, pretraining, results
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
-from transferlab.composing import check_targets
 from transferlab.data.module import TransferData
 from transferlab.data.target import describe
 from transferlab.environment import environment, peak_memory, quiet
-from transferlab.errors import DivergedError, InputError
+from transferlab.errors import DivergedError, InputError, plain
 from transferlab.history import History, KeepSelected, load_weights, save_weights
 from transferlab.module import TransferModule, start_random_state
 from transferlab.record import begin, summary, title
@@ -24,6 +26,7 @@ from transferlab.results import Record
 from transferlab.selection.rules import Rule, name
 from transferlab.strategy import Strategy
 from transferlab.tracking import RunCard, Tracker
+from transferlab.trust import check_located_targets
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ def run(config: DictConfig) -> Record:
         InputError: something the user can mend; the record then says `failed` and why.
         DivergedError: the loss became NaN or infinite; the record says `diverged`.
     """
-    check_targets(config)
+    check_located_targets(config)
     quiet()
     folder = results.folder(config)
     with results.held(folder, f"waiting for another process that does {title(config)} ({folder})"):
@@ -58,20 +61,18 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
     results.write(folder, record)
     status, reason = "interrupted", "stopped from outside"
     try:
-        source = _source_weights(config)
-        started = time.perf_counter()  # pretraining has a record of its own
-        _train(config, folder, source, tracker, record)
+        _train(config, folder, tracker, record)
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
         (folder / RESUME).unlink(missing_ok=True)
         raise
     except Exception as error:
-        status, reason = "failed", f"{type(error).__name__}: {error}"
+        status, reason = "failed", f"{type(error).__name__}: {plain(error)}"
         raise
     finally:
         record.update(status=status, reason=reason, tracker=dict(tracker.describe()))
-        record["cost"]["seconds"] = round(time.perf_counter() - started, 3)
+        record["cost"]["seconds"] = round(record["cost"]["seconds"] + time.perf_counter() - started, 3)
         record["cost"]["peak_memory_bytes"] = peak_memory()
         try:
             results.write(folder, record)
@@ -80,45 +81,93 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
     return record
 
 
-def _train(config: DictConfig, folder: Path, source: str | None, tracker: Tracker, record: Record) -> None:
+def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> None:
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
     parts, source_data = building.data(config, strategy.reads)
     backbone: Backbone = building.build(config.backbone)
-    from_source = source is not None and strategy.start == "source"
-    if from_source and source is not None:
-        backbone_weights.load(backbone, source)
-    module = building.module(config, backbone, strategy, parts, source_data, from_source)
     data = building.batches(config, parts, source_data, strategy)
-    record["data"] = {**describe(parts), "source_weights": source if from_source else None}
-
     history = History()
     rule: Rule = building.build(config.selection)
     keep = KeepSelected(rule, history, folder / SELECTED)
-    logger = tracker.start(_card(config, folder))
-    trainer = building.trainer(config, folder / RESUME, logger, [history, keep])
-    resume = folder / RESUME if (folder / RESUME).exists() else None
-    if resume:
-        _log.info("resuming %s where it was interrupted", title(config))
+    trainer = building.trainer(config, folder / RESUME, [history, keep])
+    from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
+    # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
+    module = building.module(config, backbone, strategy, parts, source_data, from_source)
+    keep.check(module.measured if data.val is not None else ())
+
+    before = time.perf_counter()
+    source = _source_weights(config) if from_source else None
+    record["cost"]["seconds"] = before - time.perf_counter()  # pretraining has a record of its own
+    if source is not None:
+        backbone_weights.load(backbone, source)
+        module = building.module(config, backbone, strategy, parts, source_data, from_source)
+    record["data"] = {**describe(parts), "source_weights": source}
+    trainer.logger = tracker.start(_card(config, folder))
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume)
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
-        raise KeyboardInterrupt from stop
+        _fit(trainer, module, data, folder / RESUME, title(config))
+    finally:
+        record["history"] = history.rows
+        record["cost"].update(_cost(module, history))
+        record["cost"]["seconds"] += history.earlier
     save_weights(module, folder / LAST)
-    record["history"] = history.rows
     record["metrics"] = _scores(module, data, trainer, history, keep, folder)
-    record["cost"].update(_cost(module, history))
     (folder / RESUME).unlink(missing_ok=True)
 
 
-def _source_weights(config: DictConfig) -> str | None:
-    """Where the source's weights lie; they are pretrained now if they are nowhere."""
+def _fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Path, what: str) -> None:
+    """Fit from the last checkpoint if there is one.
+
+    Raises:
+        DivergedError: the last step made the weights NaN or infinite; earlier ones show in the loss.
+    """
+    if resume.exists() and not _is_whole(resume):
+        _log.warning("%s is damaged: %s starts again from its first epoch", resume, what)
+        resume.unlink()
+    if resume.exists():
+        _log.info("resuming %s where it was interrupted", what)
+    try:
+        with _disk(resume.parent):
+            trainer.fit(module, datamodule=data, ckpt_path=resume if resume.exists() else None)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
+        raise KeyboardInterrupt from stop
+    if not all(tensor.isfinite().all() for tensor in module.state_dict().values()):
+        raise DivergedError("the weights became NaN or infinite in the last epoch")
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a file of torch's, which is a zip archive with checksums, was written to its end."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except zipfile.BadZipFile:
+        return False
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """A disk that is full or read-only in the middle of a run ends it with the same sentence as at its start."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        with results.writable(folder):
+            raise
+
+
+def _source_weights(config: DictConfig) -> str:
+    """Where the source's weights lie; they are pretrained now if they are nowhere.
+
+    Raises:
+        InputError: two origins are given, the pretraining diverged, or it would see the target's test samples.
+    """
     if config.source.weights is not None and config.source.pretrain is not None:
         raise InputError("source.weights and source.pretrain are both given: set one of them to null")
-    if config.source.pretrain is None or config.strategy.start == "random":
-        return None if config.source.weights is None else str(config.source.weights)
+    if config.source.pretrain is None:
+        return str(config.source.weights)
     recipe = pretraining.config_of(config)
-    if recipe.target.data == config.target.data and recipe.target.test != config.target.test:
+    if _set(recipe) == _set(config) and recipe.target.test != config.target.test:
         raise InputError(
             f"source and target are one set: source.pretrain.target.test={recipe.target.test} must be target.test="
             f"{config.target.test}, or the source would see test samples"
@@ -126,9 +175,18 @@ def _source_weights(config: DictConfig) -> str | None:
     folder = results.folder(recipe)
     if not results.is_finished(folder):
         _log.info("pretraining %s on %s (%s)", recipe.axes.backbone, recipe.axes.target, folder)
-    if run(recipe)["status"] != "finished":
+    try:
+        diverged = run(recipe)["status"] == "diverged"
+    except DivergedError:
+        diverged = True
+    if diverged:
         raise InputError(f"the source's pretraining diverged ({folder}): change source.pretrain")
     return str(folder / SELECTED)
+
+
+def _set(config: DictConfig) -> tuple[Any, ...]:
+    """What tells a data set from others, however it is preprocessed."""
+    return tuple(config.target.data.get(key) for key in ("_target_", "name", "root", "path"))
 
 
 def _card(config: DictConfig, folder: Path) -> RunCard:
@@ -151,6 +209,8 @@ def _scores(
 
     def scored(row: Mapping[str, Any]) -> dict[str, Any]:
         trainer.test(module, datamodule=data, verbose=False)
+        if not trainer.callback_metrics["test/loss"].isfinite():
+            raise DivergedError(f"the loss of epoch {row['epoch']} on unseen samples is NaN or infinite")
         tested = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
         validated = {key: value for key, value in row.items() if key.startswith("val/")}
         return {"epoch": row["epoch"], **validated, **tested}

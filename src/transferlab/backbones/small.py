@@ -24,6 +24,7 @@ def convnet(input: Mapping[str, Any], widths: Sequence[int]) -> Backbone:
     if len(input["shape"]) != 3:
         raise InputError(f"backbone.input.shape={list(input['shape'])}: convnet takes [channels, height, width]")
     channels, *size = input["shape"]
+    _check_widths(widths)
     if min(size) < 2 ** len(widths):
         raise InputError(f"images of {size} are too small for {len(widths)} blocks that halve them each")
     blocks = OrderedDict[str, nn.Module]()
@@ -42,6 +43,7 @@ def mlp(input: Mapping[str, Any], widths: Sequence[int]) -> Backbone:
         input: `shape` (D,) or (C, H, W).
         widths: units of each layer.
     """
+    _check_widths(widths)
     layers = OrderedDict[str, nn.Module]()
     sizes = (prod(input["shape"]), *widths)
     for number, (before, after) in enumerate(zip(sizes, widths, strict=False), start=1):
@@ -49,6 +51,11 @@ def mlp(input: Mapping[str, Any], widths: Sequence[int]) -> Backbone:
     first, *rest = layers
     stages = [Stage(first, [_flatten, first]), *(Stage(name, [name]) for name in rest)]
     return Backbone(nn.Sequential(layers), stages, widths[-1], "mlp")
+
+
+def _check_widths(widths: Sequence[int]) -> None:
+    if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
+        raise InputError(f"backbone.widths={list(widths)}: one whole number above 0 for each block or layer")
 
 
 def _spatial_mean(net: nn.Module, x: Tensor) -> Tensor:

@@ -54,9 +54,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _refused(path: Path, error: Exception) -> InputError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return InputError(
-        f"{path} is refused: it is damaged, or holds more than tensors and could run code ({reason}); "
+        f"{path} is refused: it is damaged, or holds more than tensors and could run code ({type(error).__name__}); "
         "save its state_dict alone, or as .safetensors"
     )
 

@@ -1,6 +1,7 @@
 """Labelled samples that are fetched a batch at a time: in memory as one tensor, or as images decoded when asked for."""
 
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,9 +139,18 @@ class Images:
         digest = hashlib.blake2b(digest_size=8)
         for position in self.positions.tolist():
             name = self.names[position]
-            digest.update(Path(name).read_bytes() if Path(name).is_file() else self._pixels(position))
+            digest.update(self._bytes(name) if Path(name).is_file() else self._pixels(position))
         digest.update(self.y.numpy().tobytes())
         return digest.hexdigest()
+
+    def _bytes(self, file: str) -> bytes:
+        """A file's bytes, once it is known to be an image: a broken one is found before training, not in the test."""
+        content = Path(file).read_bytes()
+        try:
+            Image.open(io.BytesIO(content)).verify()
+        except Exception as error:  # Pillow's readers raise nearly anything
+            raise InputError(f"{file} is no readable image: {error}; repair or remove it") from error
+        return content
 
     def _pixels(self, position: int) -> bytes:
         return bytes(self._decoded(position).numpy().tobytes())

@@ -48,6 +48,8 @@ class Target:
         pool, test = train_and_test(self.data, self.test)
         y = pool.y.numpy()
         names = self.data.classes
+        if len(names) < 2:
+            raise InputError(f"the set has one class, '{names[0]}'; classification needs at least two")
         absent = sorted(set(range(len(names))) - set(y.tolist()))
         if absent:
             raise InputError(f"class '{names[absent[0]]}' is missing from the training split ({len(y)} samples)")
