@@ -29,7 +29,7 @@ test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 quickstart: $(DONE)
-	$(BIN)/transferlab sweep quickstart
+	$(BIN)/transferlab sweep quickstart tracker.mode=offline
 	$(BIN)/transferlab compare quickstart
 
 benchmark: $(DONE)

@@ -369,12 +369,13 @@ def test_a_disk_that_fills_up_while_training_leaves_the_last_whole_record_and_th
 def test_a_disk_that_fills_up_under_the_weights_leaves_no_part_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def half(state: object, path: Path) -> None:
-        Path(path).write_bytes(b"half of the weights")
-        full_disk()
+    move = os.replace
+
+    def full_for_weights(beside: str, path: Path) -> None:
+        full_disk() if path.suffix == ".pt" else move(beside, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("transferlab.history.torch.save", half)
+        patch.setattr("transferlab.results.os.replace", full_for_weights)
         assert cli.main(command(tmp_path)) == 1
     (sentence,) = capsys.readouterr().err.splitlines()
     assert sentence.startswith("transferlab: cannot write to ") and "No space left on device" in sentence
@@ -480,9 +481,9 @@ def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_its_sentence(
 
 
 def test_an_error_that_is_not_ours_is_one_sentence_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(command(tmp_path, "optimizer.lr=-1")) == 1
+    assert cli.main(command(tmp_path, "optimizer.momentum=-1")) == 1
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence == "transferlab: ValueError: Invalid learning rate: -1 (--debug shows where)"
+    assert sentence == "transferlab: ValueError: Invalid momentum value: -1 (--debug shows where)"
     assert [record["status"] for record in records(tmp_path)] == ["failed"]
 
 

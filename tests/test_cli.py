@@ -277,6 +277,7 @@ def pretraining_id() -> str:
         ["study=other"],
         ["optimizer=adam", "optimizer.lr=0.5", "scheduler=linear", "selection=last"],
         ["batch_size=7", "trainer.max_epochs=3"],
+        ["trainer.precision=bf16-true", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1.0"],
     ],
     ids=" ".join,
 )
@@ -292,7 +293,7 @@ def test_all_runs_of_a_sweep_share_one_pretraining(words: list[str], pretraining
         ["source.pretrain.max_epochs=2"],
         ["source.pretrain.seed=${seed}", "seed=1"],
         ["source.pretrain.optimizer.lr=0.5"],
-        ["trainer.precision=bf16-true"],
+        ["source.pretrain.trainer.precision=bf16-true"],
     ],
     ids=" ".join,
 )

@@ -1,3 +1,4 @@
+import errno
 import os
 from functools import partial
 from types import SimpleNamespace
@@ -242,15 +243,12 @@ def test_weights_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "w.pt"
     save_weights(module(seed=0), path)
     before = path.read_bytes()
-    save = torch.save
 
-    def half(value, file):
-        save(value, file)
-        os.truncate(file, 100)
-        raise OSError("no space left")
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr("transferlab.results.os.replace", full)
+    with pytest.raises(InputError, match="No space left"):
         save_weights(module(seed=1), path)
     assert path.read_bytes() == before
     monkeypatch.undo()

@@ -37,6 +37,9 @@ class Plan:
     study: Path
 
 
+_SEARCHPATH = "hydra.searchpath="
+
+
 class Composer:
     """Composes configs from the shipped `conf` and, before it, a user's own folder."""
 
@@ -130,7 +133,7 @@ class Composer:
             HydraConfig.instance().set_config(config)
             parsed = self.parse(lines)
             changes = [override for override in parsed if not self.is_group(override.key_or_group)]
-            groups = [line for line in lines if self.is_group(line.split("=")[0].lstrip("+~"))]
+            groups = [line for line in lines if self.is_group(line.split("=")[0].lstrip("+~")) or _SEARCHPATH in line]
             original = self.config(groups) if changes else config
             for override in changes:
                 _check_kind(original, override)

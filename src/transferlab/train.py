@@ -86,7 +86,6 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     strategy: Strategy = building.build(config.strategy)
     parts, source_data = building.data(config, strategy.reads)
     backbone: Backbone = building.build(config.backbone)
-    data = building.batches(config, parts, source_data, strategy)
     history = History()
     rule: Rule = building.build(config.selection)
     keep = KeepSelected(rule, history, folder / SELECTED)
@@ -94,7 +93,8 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = building.module(config, backbone, strategy, parts, source_data, from_source)
-    keep.check(module.measured if data.val is not None else ())
+    keep.check(module.measured if parts.val is not None else ())
+    data = building.batches(config, parts, source_data, strategy)
 
     before = time.perf_counter()
     source = _source_weights(config) if from_source else None
