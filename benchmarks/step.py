@@ -89,7 +89,7 @@ def ours(steps: int) -> float:
         words += ["backbone=resnet18", "backbone.input.shape=[3,32,32]", f"batch_size={BATCH}", "trainer.max_epochs=1"]
         words += ["target.validation=0", "selection=last", "trainer.accelerator=cpu", "tracker.mode=offline"]
         words += [f"optimizer.lr={LR}", f"optimizer.momentum={MOMENTUM}", f"optimizer.weight_decay={DECAY}"]
-        if cli.main(["train", *words, f"paths.runs={folder}/runs", "trainer.deterministic=false"]):
+        if cli.main(["train", *words, f"paths.runs={folder}/runs"]):
             sys.exit("the run failed")
     return median(np.diff(stamps)[WARM_UP - 1 :].tolist())
 
