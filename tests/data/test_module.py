@@ -4,8 +4,9 @@ from PIL import Image
 from pytorch_lightning import LightningModule, Trainer
 from torchvision.transforms.v2 import functional as transforms
 
+from transferlab.data.images import Images
 from transferlab.data.module import TransferData
-from transferlab.data.samples import Images, InMemory, Splits
+from transferlab.data.samples import InMemory, Splits
 from transferlab.data.target import Parts
 from transferlab.errors import InputError
 

@@ -10,7 +10,8 @@ from PIL import Image
 from transferlab.data.arrays import npz
 from transferlab.data.embedded import mnist5k, uci_digits
 from transferlab.data.folder import image_folder
-from transferlab.data.samples import Cached, Images, InMemory
+from transferlab.data.images import Cached, Images
+from transferlab.data.samples import InMemory
 from transferlab.data.torchvision import named
 from transferlab.errors import InputError
 

@@ -7,7 +7,8 @@ from PIL import Image
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as transforms
 
-from transferlab.data.samples import Cached, Images, InMemory, checked, fit_image
+from transferlab.data.images import Cached, Images
+from transferlab.data.samples import InMemory, checked, fit_image
 from transferlab.errors import InputError
 
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from transferlab.data.samples import Cached, Images, Samples, Splits
+from transferlab.data.images import Cached, Images
+from transferlab.data.samples import Samples, Splits
 from transferlab.errors import InputError
 
 

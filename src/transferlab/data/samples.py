@@ -1,15 +1,11 @@
-"""Labelled samples that are fetched a batch at a time: in memory as one tensor, or as images decoded when asked for."""
+"""Labelled samples that are fetched a batch at a time, and those that lie in memory as one tensor."""
 
 import hashlib
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
@@ -98,103 +94,6 @@ class InMemory:
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images decoded when a batch asks for them; `names` are their files, or what an error calls them."""
-
-    load: Callable[[int], Image.Image]
-    names: tuple[str, ...]
-    y: Tensor
-    positions: Tensor
-    shape: Shape | None = None
-
-    @classmethod
-    def of(cls, load: Callable[[int], Image.Image], names: Sequence[str], y: Tensor) -> "Images":
-        """All images of a set: `load(i)` decodes the i-th, `names[i]` is what an error calls it."""
-        return cls(load, tuple(names), y, torch.arange(len(y)))
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        if self.shape is None:
-            raise RuntimeError("images are fetched after `prepared(shape)`")
-        images = [fit_image(self._decoded(int(self.positions[i]))[None], self.shape) for i in indices]
-        return torch.cat(images), self.y[torch.as_tensor(indices)]
-
-    def take(self, indices: Tensor) -> "Images":  # noqa: D102
-        return replace(self, y=self.y[indices], positions=self.positions[indices])
-
-    def relabelled(self, y: Tensor) -> "Images":  # noqa: D102
-        return replace(self, y=y)
-
-    def prepared(self, shape: Shape) -> "Images":  # noqa: D102
-        if len(shape) == 1:
-            raise InputError(f"backbone.input.shape={list(shape)} takes tables, the data are images: choose [C, H, W]")
-        return replace(self, shape=tuple(shape))
-
-    def fingerprint(self) -> str:  # noqa: D102
-        digest = hashlib.blake2b(digest_size=8)
-        for position in self.positions.tolist():
-            name = self.names[position]
-            digest.update(self._bytes(name) if Path(name).is_file() else self._pixels(position))
-        digest.update(self.y.numpy().tobytes())
-        return digest.hexdigest()
-
-    def _bytes(self, file: str) -> bytes:
-        """A file's bytes, once it is known to be an image: a broken one is found before training, not in the test."""
-        content = Path(file).read_bytes()
-        try:
-            Image.open(io.BytesIO(content)).verify()
-        except Exception as error:  # Pillow's readers raise nearly anything
-            raise InputError(f"{file} is no readable image: {error}; repair or remove it") from error
-        return content
-
-    def _pixels(self, position: int) -> bytes:
-        return bytes(self._decoded(position).numpy().tobytes())
-
-    def _decoded(self, position: int) -> Tensor:
-        try:
-            image = self.load(position)
-            if image.mode.startswith("I;16"):  # Pillow would clip instead of scaling
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{self.names[position]} is no readable image: {error}; repair or remove it") from error
-        decoded: Tensor = transforms.pil_to_tensor(image)
-        return decoded
-
-
-@dataclass(frozen=True)
-class Cached:
-    """Images that are decoded and resized once, when a backbone's shape is known, and then lie in memory as uint8."""
-
-    images: Images
-
-    @property
-    def y(self) -> Tensor:
-        """Labels (N,)."""
-        return self.images.y
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return self.images[indices]
-
-    def take(self, indices: Tensor) -> "Cached":  # noqa: D102
-        return Cached(self.images.take(indices))
-
-    def relabelled(self, y: Tensor) -> "Cached":  # noqa: D102
-        return Cached(self.images.relabelled(y))
-
-    def prepared(self, shape: Shape) -> InMemory:  # noqa: D102
-        return InMemory(*self.images.prepared(shape)[range(len(self))])
-
-    def fingerprint(self) -> str:  # noqa: D102
-        return self.images.fingerprint()
 
 
 def fit_image(x: Tensor, shape: Shape) -> Tensor:

@@ -8,7 +8,8 @@ import torchvision.datasets as sets
 from PIL import Image
 from torch import Tensor
 
-from transferlab.data.samples import Cached, Images, InMemory, Samples, Splits
+from transferlab.data.images import Cached, Images
+from transferlab.data.samples import InMemory, Samples, Splits
 from transferlab.errors import InputError, unknown
 
 _LABELS = ("targets", "labels", "_labels", "y")
