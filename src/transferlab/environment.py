@@ -15,7 +15,9 @@ _PACKAGES = ("transferlab", "torch", "torchvision", "pytorch-lightning", "hydra-
 
 
 def environment(accelerator: str) -> dict[str, Any]:
-    """Versions, commit, machine, threads and device, for the record."""
+    """Versions, commit, machine, threads and device, for the record; the peak of GPU memory is counted from here on."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return {
         "python": platform.python_version(),
@@ -28,7 +30,7 @@ def environment(accelerator: str) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """The most memory this process held, in bytes: on the GPU where one was used, else on the CPU."""
+    """The most memory held so far, in bytes: by this run on a GPU where it used one, else by the process on the CPU."""
     if torch.cuda.is_available() and (used := torch.cuda.max_memory_allocated()):
         return int(used)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
