@@ -89,6 +89,8 @@ class WandbTracker:
 
     def start(self, card: RunCard) -> Logger | None:
         """Start the run, offline where no server answers within `timeout`."""
+        # W&B's reports on itself hold up the end of a process when its server is ill; a user may still switch them on
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         for mode in self._modes():
