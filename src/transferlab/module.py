@@ -77,7 +77,8 @@ class TransferModule(LightningModule):
         live = self.strategy.frozen_batchnorm == "trains"
         groups = parameter_groups(self.backbone, self.head, losses, rate, self.strategy.lr_decay, live)
         if self.strategy.replaces_weight_decay:
-            groups = [{**group, "weight_decay": 0.0} for group in groups]
+            # a head of a loss's own is not what the penalty is about
+            groups = [g if g["name"].startswith("loss/") else {**g, "weight_decay": 0.0} for g in groups]
         optimizer = self._build_optimizer(groups)
         steps = self._steps = int(self.trainer.estimated_stepping_batches)
         epochs = int(self.trainer.max_epochs or 1)
