@@ -19,7 +19,7 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from wandb.proto.wandb_internal_pb2 import Record
 
-from transferlab import cli
+from transferlab import cli, tracking
 from transferlab.errors import InputError
 from transferlab.history import History
 from transferlab.module import TransferModule
@@ -584,3 +584,15 @@ def test_an_offline_run_sends_nothing_anywhere(tmp_path, silent):
     assert time.monotonic() - started < 300
     assert not silent.connections
     assert len(logs(tmp_path)) == 1
+
+
+def test_a_server_that_did_not_answer_is_not_asked_again_by_the_next_job(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tracking, "_answers", lambda address, timeout: asked.append(address))
+    monkeypatch.setattr(tracking, "_given_up", set())
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    for _ in range(3):
+        tracker = WandbTracker("p", None, "online", 1, [])
+        assert tracker._modes() == ("offline",)
+    assert asked == ["http://127.0.0.1:1"]

@@ -37,6 +37,14 @@ class Plan:
     study: Path
 
 
+# Keys that take one of a few words; whoever builds from them checks too, but only once torch is there.
+_WORDS = {
+    "strategy.start": ("source", "random"),
+    "strategy.frozen_batchnorm": ("still", "trains"),
+    "strategy.losses.source_task.head": ("shared", "own"),
+    "scheduler.clock": ("per_stage", "global"),
+    "tracker.mode": ("auto", "online", "offline"),
+}
 _SEARCHPATH = "hydra.searchpath="
 
 
@@ -106,12 +114,15 @@ class Composer:
             raise InputError(f"{swept[0]} has several values: add -m to run them all")
         first = {key: values[0] for key, values in sweeps.items()}
         config, original = self._check_job(first)
-        for key, values in sweeps.items():
-            for value in values[1:]:
-                if self.is_group(key):
-                    self._check_job({**first, key: value})
-                else:
-                    _check_kind(original, self.parse([f"{key}={value}"])[0])
+        others = [(key, value) for key, values in sweeps.items() for value in values[1:]]
+        for key, value in others:  # what costs nothing to find is found first
+            if not self.is_group(key):
+                _check_kind(original, self.parse([f"{key}={value}"])[0])
+            elif value not in (known := self.options(key.split("@")[0].lstrip("+~"))):
+                raise unknown(key, value, known)
+        for key, value in others:
+            if self.is_group(key):
+                self._check_job({**first, key: value})
         study = Path(str(config.paths.runs)) / str(config.study) if "paths" in config else Path()
         return Plan(prod(len(values) for values in sweeps.values()), study)
 
@@ -140,6 +151,7 @@ class Composer:
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             _check_missing(plain)
             OmegaConf.resolve(plain)
+            _check_words(plain)
             check_targets(plain)
             check_targets(config.hydra, of_hydra=True)
         return config, original
@@ -233,6 +245,12 @@ def _check_kind(original: DictConfig, override: Override) -> None:
     interpolated = isinstance(after, str) and "${" in after
     if not interpolated and (kind := _mismatch(before, after)):
         raise InputError(f"{key}={after} is of the wrong kind: {kind} is expected, as in {key}={before}")
+
+
+def _check_words(config: DictConfig) -> None:
+    for key, words in _WORDS.items():
+        if (value := OmegaConf.select(config, key)) is not None and value not in words:
+            raise InputError(f"{key}={value}: {' or '.join(words)}{nearest(str(value), words)}")
 
 
 def _check_missing(config: DictConfig) -> None:
