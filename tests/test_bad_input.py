@@ -186,7 +186,12 @@ CASES = [
         ["val/accuracy", "target.validation", "selection=last"],
     ),
     Case("unknown metric to select by", ["selection.metric=val/f1"], ["selection.metric=val/f1", "val/accuracy"]),
-    Case("unknown word", ["scheduler.clock=mine"], ["scheduler.clock=mine", "'per_stage' or 'global'"]),
+    Case(
+        "unknown word",
+        ["scheduler.clock=mine"],
+        ["scheduler.clock=mine", "'per_stage' or 'global'"],
+        status=BEFORE,
+    ),
     Case("images too small", ["backbone.widths=[2,2,2,2]"], ["[8, 8]", "too small for 4 blocks"]),
     # source and target that do not fit
     Case("source task without source data", ["strategy=joint"], ["'source_task'", "this source has none", "source="]),

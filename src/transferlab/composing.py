@@ -250,7 +250,8 @@ def _check_kind(original: DictConfig, override: Override) -> None:
 def _check_words(config: DictConfig) -> None:
     for key, words in _WORDS.items():
         if (value := OmegaConf.select(config, key)) is not None and value not in words:
-            raise InputError(f"{key}={value}: {' or '.join(words)}{nearest(str(value), words)}")
+            allowed = " or ".join(f"'{word}'" for word in words)
+            raise InputError(f"{key}={value}: {allowed}{nearest(str(value), words)}")
 
 
 def _check_missing(config: DictConfig) -> None:
