@@ -34,6 +34,7 @@ quickstart: $(DONE)
 
 benchmark: $(DONE)
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/diagnostics.py
 
 clean:
 	rm -rf .venv dist build

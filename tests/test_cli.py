@@ -237,7 +237,9 @@ def plain_id() -> str:
     return results.run_id(composed())
 
 
-@pytest.mark.parametrize("word", ["study=other", "tracker=none", "paths.runs=x", "paths.data=y", "workers=3"])
+@pytest.mark.parametrize(
+    "word", ["study=other", "tracker=none", "paths.runs=x", "paths.data=y", "workers=3", "twins=true"]
+)
 def test_where_a_run_lies_and_who_watches_it_is_no_part_of_its_id(word: str, plain_id: str) -> None:
     assert results.run_id(composed(word)) == plain_id
 
@@ -256,6 +258,7 @@ def test_where_a_run_lies_and_who_watches_it_is_no_part_of_its_id(word: str, pla
         "optimizer.lr=0.02",
         "trainer.max_epochs=31",
         "selection=last",
+        "oracle=true",
     ],
 )
 def test_what_a_run_is_is_in_its_id(word: str, plain_id: str) -> None:
@@ -277,6 +280,7 @@ def pretraining_id() -> str:
         ["study=other"],
         ["optimizer=adam", "optimizer.lr=0.5", "scheduler=linear", "selection=last"],
         ["batch_size=7", "trainer.max_epochs=3"],
+        ["oracle=true", "twins=true"],
         ["trainer.precision=bf16-true", "trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1.0"],
     ],
     ids=" ".join,

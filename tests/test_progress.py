@@ -112,3 +112,10 @@ def test_a_job_that_failed_does_not_count(jobs, clock):
     clock(5.0)
     pace.stop()
     assert pace.line(1, "text") == "[2/3] text; 0:05 left"
+
+
+def test_the_jobs_of_a_second_part_are_numbered_behind_those_of_the_first(jobs, monkeypatch):
+    monkeypatch.setenv("TRANSFERLAB_JOBS_BEFORE", "0")  # so that it is put back afterwards
+    jobs(0)
+    expect(12, before=8)
+    assert Pace(trained=1, seconds=10.0).line(0, "text") == "[ 9/12] text; 0:30 left"

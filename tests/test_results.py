@@ -13,6 +13,7 @@ from omegaconf.errors import MissingMandatoryValue
 from transferlab import results
 from transferlab.composing import Composer
 from transferlab.errors import InputError
+from transferlab.migrations import SCHEMA
 
 
 def config(**changes):
@@ -111,7 +112,7 @@ def test_an_id_is_ten_hexadecimal_digits():
 
 
 def test_every_other_key_of_the_shipped_config_changes_the_id(shipped):
-    ignored = ("study", "paths", "tracker", "workers")
+    ignored = ("study", "paths", "tracker", "workers", "twins")
     ids = {path: results.run_id(with_change(shipped, path)) for path in leaves(shipped)}
     plain = results.run_id(shipped)
     unchanged = {path for path, found in ids.items() if found == plain}
@@ -136,7 +137,13 @@ def test_a_saved_config_composes_to_the_same_run(shipped, tmp_path):
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
-    record = {"run_id": "abc", "metrics": {"test/accuracy": 0.1 + 0.2}, "history": [{"epoch": 0}], "reason": "naïve"}
+    record = {
+        "schema": SCHEMA,
+        "run_id": "abc",
+        "metrics": {"test/accuracy": 0.1 + 0.2},
+        "history": [{"epoch": 0}],
+        "reason": "naïve",
+    }
     results.write(tmp_path, record)
     assert results.read(tmp_path) == record
     assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o644
@@ -160,19 +167,19 @@ def interrupt(*_):
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize(("crash", "error"), [(refuse, InputError), (interrupt, KeyboardInterrupt)])
 def test_a_write_that_is_cut_short_leaves_the_record_before_it(step, crash, error, tmp_path, monkeypatch):
-    results.write(tmp_path, {"status": "interrupted"})
+    results.write(tmp_path, {"schema": SCHEMA, "status": "interrupted"})
     monkeypatch.setattr(os, step, crash)
     with pytest.raises(error):
-        results.write(tmp_path, {"status": "finished"})
-    assert results.read(tmp_path) == {"status": "interrupted"}
+        results.write(tmp_path, {"schema": SCHEMA, "status": "finished"})
+    assert results.read(tmp_path) == {"schema": SCHEMA, "status": "interrupted"}
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_a_record_that_is_no_json_leaves_the_record_before_it(tmp_path):
-    results.write(tmp_path, {"status": "interrupted"})
+    results.write(tmp_path, {"schema": SCHEMA, "status": "interrupted"})
     with pytest.raises(TypeError):
-        results.write(tmp_path, {"status": "finished", "what": object()})
-    assert results.read(tmp_path) == {"status": "interrupted"}
+        results.write(tmp_path, {"schema": SCHEMA, "status": "finished", "what": object()})
+    assert results.read(tmp_path) == {"schema": SCHEMA, "status": "interrupted"}
     assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
 
 
@@ -220,7 +227,7 @@ def test_a_place_without_a_folder_reads_as_none(tmp_path):
 
 @pytest.mark.parametrize("status", results.STATUSES)
 def test_only_finished_is_finished(status, tmp_path):
-    results.write(tmp_path, {"status": status})
+    results.write(tmp_path, {"schema": SCHEMA, "status": status})
     assert results.is_finished(tmp_path) == (status == "finished")
 
 

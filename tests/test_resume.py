@@ -40,6 +40,7 @@ def command(strategy: str, runs: Path, study: str) -> list[str]:
         "source.pretrain.max_epochs=1",
         "source.pretrain.target.labels=20",
         "backbone.widths=[4,8]",
+        "oracle=true",
         "tracker=none",
         f"study={study}",
         f"paths.runs={runs}",
@@ -79,7 +80,7 @@ def outcome(study: Path) -> tuple[dict, dict, dict]:
     assert record["status"] == "finished"
     weights = {file: torch.load(folder / file, weights_only=True) for file in ("selected.pt", "last.pt")}
     same = {key: record[key] for key in ("run_id", "axes", "metrics", "history", "data")}
-    cost = {key: record["cost"][key] for key in ("samples", "trainable_parameters", "total_parameters")}
+    cost = {key: record["cost"][key] for key in ("samples", "trainable_parameters", "total_parameters", "flops")}
     return weights, same, cost
 
 

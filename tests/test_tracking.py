@@ -19,7 +19,7 @@ import wandb
 from pytorch_lightning.loggers import WandbLogger
 from wandb.proto.wandb_internal_pb2 import Record
 
-from transferlab import cli, tracking
+from transferlab import cli, connection
 from transferlab.errors import InputError
 from transferlab.history import History
 from transferlab.module import TransferModule
@@ -132,9 +132,10 @@ def said(monkeypatch):
         def emit(self, record):
             lines.append(record.getMessage())
 
-    logger = logging.getLogger("transferlab.tracking")
-    monkeypatch.setattr(logger, "handlers", [Listener(logging.INFO)])
-    monkeypatch.setattr(logger, "propagate", False)
+    for room in ("tracking", "connection"):
+        logger = logging.getLogger(f"transferlab.{room}")
+        monkeypatch.setattr(logger, "handlers", [Listener(logging.INFO)])
+        monkeypatch.setattr(logger, "propagate", False)
     return lines
 
 
@@ -164,8 +165,8 @@ class Silent:
 
     def close(self):
         self._listener.close()
-        for connection in self.connections:
-            connection.close()
+        for accepted in self.connections:
+            accepted.close()
 
 
 @pytest.fixture
@@ -588,11 +589,10 @@ def test_an_offline_run_sends_nothing_anywhere(tmp_path, silent):
 
 def test_a_server_that_did_not_answer_is_not_asked_again_by_the_next_job(monkeypatch):
     asked = []
-    monkeypatch.setattr(tracking, "_answers", lambda address, timeout: asked.append(address))
-    monkeypatch.setattr(tracking, "_given_up", set())
+    monkeypatch.setattr(connection, "answers", lambda address, timeout: asked.append(address))
+    monkeypatch.setattr(connection, "_given_up", set())
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     for _ in range(3):
-        tracker = WandbTracker("p", None, "online", 1, [])
-        assert tracker._modes() == ("offline",)
+        assert connection.modes("online", 1, "tracker.mode") == ("offline",)
     assert asked == ["http://127.0.0.1:1"]

@@ -68,6 +68,15 @@ def test_the_wheel_carries_every_module_and_nothing_beside_the_package(unpacked:
     assert {entry.name for entry in unpacked.iterdir()} == {"transferlab", f"transferlab-{__version__}.dist-info"}
 
 
+def test_the_wheel_carries_the_parts_of_the_page(unpacked: Path) -> None:
+    parts = ROOT / "src" / "transferlab" / "compare" / "page"
+    names = {file.name for file in parts.iterdir() if file.suffix in (".html", ".css", ".js")}
+    assert {"page.html", "page.css", "main.js"} <= names
+    for name in names:
+        carried = unpacked / "transferlab" / "compare" / "page" / name
+        assert carried.read_text(encoding="utf-8") == (parts / name).read_text(encoding="utf-8")
+
+
 def test_the_wheels_command_is_the_cli(unpacked: Path) -> None:
     points = (unpacked / f"transferlab-{__version__}.dist-info" / "entry_points.txt").read_text()
     assert "transferlab = transferlab.cli:main" in points

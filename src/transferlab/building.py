@@ -1,4 +1,4 @@
-"""From config nodes to the objects of a run. With `train.py` and `cli.py` the only room that sees a config."""
+"""From config nodes to the objects of a run. With `train.py` and `jobs.py` the only room that sees a config."""
 
 import sys
 from collections.abc import Sequence
@@ -11,10 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from transferlab import results
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.weights import read_tensors
 from transferlab.data.module import TransferData
-from transferlab.data.samples import Splits
+from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Parts, Target, train_and_test
+from transferlab.diagnostics import settings
+from transferlab.diagnostics.forgetting import Exam, set_exam
+from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import InputError
 from transferlab.losses.base import Setting
 from transferlab.module import TransferModule, start_random_state
@@ -77,6 +82,35 @@ def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: S
         workers=config.workers,
         seed=config.seed,
     )
+
+
+def diagnostics(config: DictConfig) -> settings.Settings:
+    """What watches a run; a source's own run has nothing of it, so that its id does not depend on it."""
+    chosen: settings.Settings = build(config.diagnostics) if "diagnostics" in config else settings.OFF
+    return chosen
+
+
+def exam(recipe: DictConfig, weights: Path, backbone: Backbone, data: TransferData) -> Exam:
+    """Test samples of a source and its own head, as the pretraining `recipe` had them.
+
+    Args:
+        recipe: the config of the source's own run.
+        weights: what that run selected.
+        backbone: holds them already.
+        data: normalises, for every run on this backbone alike.
+    """
+
+    def read() -> Samples:
+        target: Target = build(recipe.target)
+        return train_and_test(target.data, target.test)[1]
+
+    state = {key: value for key, value in read_tensors(weights).items() if key.startswith("head.")}
+    classes = (results.read(weights.parent) or {})["data"]["classes"]
+    task: Task = build(recipe.task)
+    with undisturbed(backbone):  # a new head draws random numbers
+        head = task.build_head(backbone.features, len(classes))
+    head.load_state_dict({key.removeprefix("head."): value for key, value in state.items()})
+    return set_exam(weights, read, tuple(recipe.backbone.input.shape), backbone, head, data)
 
 
 def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback]) -> Trainer:

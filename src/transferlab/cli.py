@@ -1,24 +1,17 @@
 """The command `transferlab`. Torch is imported when a run trains, not before."""
 
-import argparse
-import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from transferlab import __version__
-from transferlab.errors import DivergedError, InputError, plain, unknown
+from transferlab.errors import InputError, unknown
 from transferlab.folders import shipped
-from transferlab.progress import Pace, expect
+from transferlab.jobs import sentence
+from transferlab.progress import expect
 
-_log = logging.getLogger("transferlab")
-_pace = Pace()
-_failures: list[Exception] = []
-_PARENT = "TRANSFERLAB_PARENT"  # the process that reports the failures of the jobs it ran itself
 _HYDRA_ONLY = ("hydra_help", "cfg", "info", "shell_completion", "version")
 
 USAGE = """transferlab: which way to transfer is better, by how much, how surely and at what cost
@@ -81,18 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def sentence(error: BaseException) -> str:
-    """An error in one line; what is no sentence of ours says its type, and how to see more."""
-    if isinstance(error, (InputError, DivergedError)):
-        return plain(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
-
-
 def train(words: list[str]) -> int:
     """Hydra's own command line, checked before anything heavy starts."""
-    from hydra import version
-    from hydra._internal.utils import _run_hydra, get_args_parser
-
+    from transferlab import jobs, twins
     from transferlab.composing import Composer, arguments
     from transferlab.results import check_writable
     from transferlab.trust import trust
@@ -102,67 +86,26 @@ def train(words: list[str]) -> int:
     words, trusted = _taken(words, "--trust")
     trust(trusted)
     args = arguments(words)
+    beside: list[str] = []
     if not any(getattr(args, flag, None) for flag in _HYDRA_ONLY):
         with Composer(args.config_name or "train", args.config_dir) as composer:
             plan = composer.check(args.overrides, multirun=args.multirun)
-        expect(plan.jobs)
+            beside = twins.command(composer, plan)
+            more = composer.check(beside, multirun=True).jobs if beside else 0
+        expect(plan.jobs + more)
         check_writable(plan.study)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception itself; `main` makes a sentence of it
-    os.environ[_PARENT] = str(os.getpid())
-    _failures.clear()
-    version.setbase("1.3")
-    _run_hydra(
-        args=args,
-        args_parser=get_args_parser(),
-        task_function=job,
-        config_path=str(shipped("conf")),
-        config_name="train",
-    )
-    if len(_failures) > 1:
-        raise InputError(f"{len(_failures)} jobs failed, the first with: {sentence(_failures[0])}")
-    if _failures:
-        raise _failures[0]
+    if beside:
+        print(
+            f"twins=true: {beside[0]} run too ({more} more jobs), for the others to be judged against", file=sys.stderr
+        )
+    jobs.begin()
+    jobs.launch(args)
+    if beside:
+        expect(plan.jobs + more, before=plan.jobs)
+        args.overrides, args.multirun = beside, True
+        jobs.launch(args)
+    jobs.end()
     return 0
-
-
-def job(config: DictConfig) -> float | None:
-    """One job of Hydra's: skip what is done, else train; one line either way.
-
-    Returns:
-        The selected epoch's validation score, for sweepers that search.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    from transferlab import results
-    from transferlab.record import title
-
-    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-    number = int(HydraConfig.get().job.num) if multirun else 0
-    folder = results.folder(config)
-    before = results.read(folder)
-    if before is not None and before["status"] in ("finished", "diverged"):
-        _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
-        return _score(before)
-    if before is not None:
-        told = "trying again: %s failed before" if before["status"] == "failed" else "going on: %s did not end before"
-        _log.info(told, title(config))
-    from transferlab.train import run
-
-    _pace.start()
-    try:
-        record = run(config)
-    except Exception as error:
-        if os.environ.get(_PARENT) != str(os.getpid()):
-            raise  # in a worker process it is Hydra that carries it to the parent
-        if multirun:
-            _log.error("%s", _pace.line(number, f"{title(config)}: {sentence(error)}"))
-        if not (multirun and isinstance(error, DivergedError)):
-            _failures.append(error)
-        return None
-    _pace.stop()
-    _log.info("%s", _pace.line(number, f"{title(config)}: {_outcome(record)} ({folder})"))
-    return _score(record)
 
 
 def sweep(words: list[str]) -> int:
@@ -185,19 +128,10 @@ def sweep(words: list[str]) -> int:
 
 def compare(words: list[str]) -> int:
     """The comparison of a study."""
-    parser = argparse.ArgumentParser(prog="transferlab compare", description="Compare the strategies of a study.")
-    parser.add_argument("studies", nargs="*", help="names of studies, or folders of runs (default: the only study)")
-    parser.add_argument("--runs", default="runs", help="where studies lie (paths.runs)")
-    parser.add_argument("--baseline", default="scratch", help="the strategy that the others are paired with")
-    parser.add_argument("--metric", default="test/accuracy", help="a metric of the records")
-    parser.add_argument("--out", default=None, help="folder of the table and the plot (default: the study's)")
-    from transferlab.composing import refuse
-
-    parser.error = refuse  # type: ignore[method-assign]
-    args = parser.parse_args(words)
     from transferlab.compare.command import compare as carry_out
+    from transferlab.compare.command import options
 
-    carry_out(args.studies, Path(args.runs), args.baseline, args.metric, Path(args.out) if args.out else None)
+    carry_out(options(words))
     return 0
 
 
@@ -242,20 +176,6 @@ def _taken(words: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
     if waiting:
         raise InputError(f"{flag} needs a value")
     return rest, values
-
-
-def _outcome(record: dict[str, object]) -> str:
-    metrics, cost = record["metrics"], record["cost"]
-    assert isinstance(metrics, dict) and isinstance(cost, dict)
-    selected = metrics["selected"]
-    scores = ", ".join(f"{key} {value:.4f}" for key, value in selected.items() if key == "test/accuracy")
-    return f"{scores} (epoch {selected['epoch']}), {cost['seconds']:.1f} s"
-
-
-def _score(record: dict[str, object]) -> float | None:
-    metrics = record["metrics"]
-    selected = metrics.get("selected") if isinstance(metrics, dict) else None
-    return selected.get("val/accuracy") if isinstance(selected, dict) else None
 
 
 if __name__ == "__main__":

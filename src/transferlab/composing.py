@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from transferlab.errors import InputError, nearest, unknown
+from transferlab.errors import InputError, nearest, refuse, unknown
 from transferlab.folders import shipped
 from transferlab.trust import check_targets
 
@@ -31,10 +31,19 @@ _MANY_KINDS = frozenset({"labels", "study", "strategy", "precision", "devices", 
 
 @dataclass(frozen=True)
 class Plan:
-    """A command that was checked: how many jobs it has, as far as that is known, and where they go."""
+    """A command that was checked.
+
+    Attributes:
+        jobs: how many there are, as far as that is known.
+        study: where they go.
+        config: the first job's, with its `hydra` section.
+        overrides: those that a preset's sweep has and the command line does not say anew, then the command line's.
+    """
 
     jobs: int
     study: Path
+    config: DictConfig
+    overrides: tuple[Override, ...]
 
 
 # Keys that take one of a few words; whoever builds from them checks too, but only once torch is there.
@@ -78,12 +87,13 @@ class Composer:
         except OverrideParseException as error:
             raise InputError(f"'{error.override}' is no override: write KEY=VALUE, e.g. strategy=l2_sp") from error
 
-    def config(self, overrides: Sequence[str], multirun: bool = False) -> DictConfig:
-        """The composed config with its `hydra` section; errors as Hydra raises them."""
+    def config(self, overrides: Sequence[str], multirun: bool = False, name: str | None = None) -> DictConfig:
+        """The composed config with its `hydra` section, or another config by its name; errors as Hydra raises them."""
         mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-        key = (mode.name, *overrides)
+        name = name or self.config_name
+        key = (name, mode.name, *overrides)
         if key not in self._composed:
-            self._composed[key] = self._loader.load_configuration(self.config_name, list(overrides), run_mode=mode)
+            self._composed[key] = self._loader.load_configuration(name, list(overrides), run_mode=mode)
         return self._composed[key]
 
     def options(self, group: str) -> list[str]:
@@ -109,12 +119,13 @@ class Composer:
         """
         parsed = self.parse(overrides)
         multirun, preset = self._preset(parsed, multirun)
-        sweeps = {o.get_key_element(): _values(o) for o in (*self.parse(preset), *parsed) if _is_listed(o)}
-        if not multirun and (swept := [key for key, values in sweeps.items() if len(values) > 1]):
+        every = (*self.parse(preset), *parsed)
+        sweeps = {o.get_key_element(): values(o) for o in every if is_listed(o)}
+        if not multirun and (swept := [key for key, listed in sweeps.items() if len(listed) > 1]):
             raise InputError(f"{swept[0]} has several values: add -m to run them all")
-        first = {key: values[0] for key, values in sweeps.items()}
+        first = {key: listed[0] for key, listed in sweeps.items()}
         config, original = self._check_job(first)
-        others = [(key, value) for key, values in sweeps.items() for value in values[1:]]
+        others = [(key, value) for key, listed in sweeps.items() for value in listed[1:]]
         for key, value in others:  # what costs nothing to find is found first
             if not self.is_group(key):
                 _check_kind(original, self.parse([f"{key}={value}"])[0])
@@ -124,7 +135,7 @@ class Composer:
             if self.is_group(key):
                 self._check_job({**first, key: value})
         study = Path(str(config.paths.runs)) / str(config.study) if "paths" in config else Path()
-        return Plan(prod(len(values) for values in sweeps.values()), study)
+        return Plan(prod(len(listed) for listed in sweeps.values()), study, config, every)
 
     def _preset(self, overrides: Sequence[Override], multirun: bool) -> tuple[bool, list[str]]:
         """Whether the config is a sweep, and the part of its own sweep that the command line does not say anew."""
@@ -215,21 +226,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def refuse(message: str) -> NoReturn:
-    """What a parser says of its arguments, in one sentence.
-
-    Raises:
-        InputError: always.
-    """
-    raise InputError(f"{message}; --help shows which flags there are")
-
-
-def _is_listed(override: Override) -> bool:
+def is_listed(override: Override) -> bool:
     """Whether the values are known beforehand; an interval to be searched is not."""
     return not override.is_sweep_override() or override.is_discrete_sweep()
 
 
-def _values(override: Override) -> list[str]:
+def values(override: Override) -> list[str]:
     """The values of one override as written, one unless it is a sweep."""
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())

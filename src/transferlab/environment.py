@@ -2,20 +2,26 @@
 
 import logging
 import platform
+import re
 import resource
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _PACKAGES = ("transferlab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 
 
 def environment(accelerator: str) -> dict[str, Any]:
-    """Versions, commit, machine, threads and device, for the record; the peak of GPU memory is counted from here on."""
+    """Versions, commit, machine, threads and device, for the record; the peak of memory is counted from here on."""
+    with suppress(OSError):
+        _CLEAR.write_text("5")  # Linux: the peak of the process starts again from what it holds now
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -30,9 +36,16 @@ def environment(accelerator: str) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """The most memory held so far, in bytes: by this run on a GPU where it used one, else by the process on the CPU."""
+    """The most memory held so far, in bytes: by this run on a GPU where it used one, else by the process on the CPU.
+
+    The process counts with its libraries. On Linux it counts from the run's start, elsewhere from its own, so that in a
+    sweep it is the most of all runs so far.
+    """
     if torch.cuda.is_available() and (used := torch.cuda.max_memory_allocated()):
         return int(used)
+    with suppress(OSError):
+        if found := re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text()):
+            return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import NoReturn
 
 
 class InputError(Exception):
@@ -28,3 +29,23 @@ def unknown(what: str, name: str, names: Iterable[str]) -> InputError:
     """The error for a name that matches nothing: what it was, what exists, the nearest name."""
     names = list(names)
     return InputError(f"there is no {what} '{name}'{nearest(name, names)} (there are: {', '.join(names) or 'none'})")
+
+
+def unknown_key(what: str, key: str, keys: Iterable[str]) -> InputError:
+    """The error for a dotted key that matches nothing: the nearest one, and what there is beside it.
+
+    A config has a hundred keys; of those that begin as this one does a handful is named.
+    """
+    keys = list(keys)
+    parent = key.rpartition(".")[0]
+    beside = [name for name in keys if parent and name.startswith(f"{parent}.")] or [k for k in keys if "." not in k]
+    return InputError(f"there is no {what} '{key}'{nearest(key, keys)} (there are: {', '.join(beside[:12])}, ...)")
+
+
+def refuse(message: str) -> NoReturn:
+    """What a parser says of a command line, in one sentence.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(f"{message}; --help shows which flags there are")

@@ -110,23 +110,31 @@ class TransferModule(LightningModule):
 
     def training_step(self, batch: Mapping[str, tuple[Tensor, Tensor]], batch_idx: int) -> Tensor:
         """The task loss on the target plus each transfer loss times its weight; every term is logged."""
+        terms = self.terms(batch, self.progress_at(self.global_step))
+        total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task"]
+        logged = {f"train/{name}_loss": term.detach() for name, term in terms.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["target"][1]))
+        self._watch(total.detach(), batch_idx)
+        return total
+
+    def terms(self, batch: Mapping[str, tuple[Tensor, Tensor]], progress: float) -> dict[str, Tensor]:
+        """The task loss as `task`, and each transfer loss times its weight at a share of training in [0, 1)."""
         observed = {domain: self.observe(*pair) for domain, pair in batch.items()}
         target = observed["target"]
         step = Step(self.backbone, self.head, self.task, observed)
-        progress = self.global_step / self._steps
         terms = {"task": self.task.loss(target.outputs, target.y)}
         for name, loss in self.losses.items():
             loss = cast(TransferLoss, loss)
             terms[name] = loss.weight_at(progress) * loss(step)
-        total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task"]
-        logged = {f"train/{name}_loss": term.detach() for name, term in terms.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(target.y))
-        self._watch(total.detach(), batch_idx)
-        return total
+        return terms
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss and metrics on the labels held out."""
-        self._evaluate(batch, "val")
+    def progress_at(self, step: int) -> float:
+        """The share of training, in [0, 1), that is done before a step."""
+        return step / self._steps
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss and metrics on the labels held out; gives the outputs (B, C) to whoever watches."""
+        return self._evaluate(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Loss and metrics on the test split."""
@@ -136,7 +144,7 @@ class TransferModule(LightningModule):
         """Stop if the epoch diverged."""
         self._raise_if_diverged()
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         x, y = batch
         outputs = self.head(self.backbone(x))
         metrics = cast(Any, self._metrics[f"{split}_metrics"])
@@ -145,6 +153,7 @@ class TransferModule(LightningModule):
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": split == "val"}
         self.log(f"{split}/loss", self.task.loss(outputs, y), batch_size=len(y), **options)
         self.log_dict({f"{split}/{name}": metric for name, metric in metrics.items()}, **options)
+        return cast(Tensor, outputs)
 
     def _watch(self, loss: Tensor, batch_idx: int) -> None:
         self._diverged = self._diverged.to(loss.device) | ~loss.isfinite()

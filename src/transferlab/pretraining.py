@@ -7,6 +7,9 @@ from transferlab import results
 STUDY = "pretraining"
 _PARTS = ("task", "target", "strategy", "optimizer", "scheduler", "selection", "trainer", "seed", "batch_size")
 
+# of the run that needs the source; who watches that one is no part of the source's id
+_ELSEWHERE = ("source", "diagnostics")
+
 
 def config_of(config: DictConfig) -> DictConfig:
     """The run that trains this config's backbone on the source's data, from random weights.
@@ -21,11 +24,12 @@ def config_of(config: DictConfig) -> DictConfig:
     """
     # resolved, because in its new place `${source...}` or `${seed}` would point elsewhere
     recipe = results.portable(config)["source"]["pretrain"]
-    pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_PARTS, "source")])
+    pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_PARTS, *_ELSEWHERE)])
     with open_dict(pretraining):
         pretraining.merge_with({key: recipe[key] for key in _PARTS})
         pretraining.source = {"weights": None, "data": None, "pretrain": None}
         pretraining.study = STUDY
+        pretraining.oracle = False
         pretraining.axes = {
             "source": "none",
             "target": config.axes.source,

@@ -5,11 +5,17 @@ import time
 from dataclasses import dataclass, field
 
 _JOBS = "TRANSFERLAB_JOBS"
+_BEFORE = "TRANSFERLAB_JOBS_BEFORE"
 
 
-def expect(jobs: int) -> None:
-    """Remember, for this process and those it starts, how many jobs a sweep has."""
-    os.environ[_JOBS] = str(jobs)
+def expect(jobs: int, before: int = 0) -> None:
+    """Remember, for this process and those it starts, how many jobs a command has.
+
+    Args:
+        jobs: of all its parts.
+        before: of the parts that are over; Hydra numbers the jobs of each part from 0.
+    """
+    os.environ[_JOBS], os.environ[_BEFORE] = str(jobs), str(before)
 
 
 @dataclass
@@ -31,7 +37,7 @@ class Pace:
 
     def line(self, number: int, text: str) -> str:
         """`[ 7/30] text; 1:12 left` for the job with this number, counted from 0."""
-        total = int(os.environ.get(_JOBS, "1"))
+        total, number = int(os.environ.get(_JOBS, "1")), number + int(os.environ.get(_BEFORE, "0"))
         if total < 2:
             return text
         place = f"[{number + 1:{len(str(total))}d}/{total}] {text}"

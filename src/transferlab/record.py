@@ -1,5 +1,6 @@
 """What a record says: the run in a few words, its first lines before training, its summary after. No torch."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from transferlab import pretraining, results
+from transferlab import migrations, pretraining, results
 from transferlab.results import Record
 
 
@@ -22,7 +23,7 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
     ours = HydraConfig.initialized() and config.study != pretraining.STUDY
     overrides = list(HydraConfig.get().overrides.task) if ours else []
     return {
-        "schema": results.SCHEMA,
+        "schema": migrations.SCHEMA,
         "run_id": folder.name,
         "study": str(config.study),
         "status": "interrupted",
@@ -32,9 +33,11 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
         "overrides": overrides,
         "metrics": {"selected": None, "last": None, "oracle": None},
         "history": [],
+        "forgetting": None,
         "cost": {
             "seconds": 0.0,
             "fit_seconds": None,
+            "diagnostics_seconds": None,
             "samples": None,
             "trainable_parameters": None,
             "total_parameters": None,
@@ -49,10 +52,23 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """What the tracker's table shows: the selected and the last epoch, and the cost."""
+    """What the tracker's table shows: the selected, the last and the oracle's epoch, the cost, how it ended."""
     scores = {
         f"{which}/{key}": value
-        for which in ("selected", "last")
+        for which in ("selected", "last", "oracle")
         for key, value in (record["metrics"][which] or {}).items()
     }
-    return {**scores, **{f"cost/{key}": value for key, value in record["cost"].items() if value is not None}}
+    cost = {f"cost/{key}": value for key, value in record["cost"].items() if value is not None}
+    return {**scores, **cost, **_again(record)}
+
+
+def _again(record: Record) -> dict[str, Any]:
+    """What else `compare` needs to make the record again from W&B."""
+    told = {key: record[key] for key in ("schema", "reason", "forgetting") if record.get(key) is not None}
+    if "config" in record:
+        # of a config W&B loses empty mappings, and makes 1.0 a 1
+        told["config_json"] = json.dumps(record["config"])
+    if record.get("history"):
+        # and it sorts groups of parameters by name
+        told["groups"] = list(record["history"][-1]["lr"])
+    return told

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import orjson
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from transferlab.errors import InputError
+from transferlab.migrations import migrated
 
-SCHEMA = 1
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
-_NOT_IDENTITY = ("study", "paths", "tracker", "workers")
+_NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins")
 # A saved config is a primary config of its own; this is all of Hydra it needs.
 _HYDRA_DEFAULTS = ["hydra/house", "_self_"]
 
@@ -59,12 +60,26 @@ def folder(config: DictConfig) -> Path:
 
 
 def read(run: Path) -> Record | None:
-    """The record in a run's folder, or None where there is none that can be read."""
+    """The record in a run's folder, in today's schema, or None where there is none that can be read.
+
+    Raises:
+        InputError: a newer transferlab wrote it.
+    """
+    record = raw(run)
+    return migrated(record) if record is not None else None
+
+
+def raw(run: Path) -> Record | None:
+    """The record as it was written, in the schema of its time, or None where there is none that can be read."""
     try:
-        record = json.loads((run / "run.json").read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        text = (run / "run.json").read_bytes()
+        try:
+            record = orjson.loads(text)
+        except ValueError:
+            record = json.loads(text)  # slower, and knows the NaN and Infinity that other tools write
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and "schema" in record else None
 
 
 def is_finished(run: Path) -> bool:

@@ -4,23 +4,30 @@ import errno
 import logging
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import WandbLogger
 
 from transferlab import building, pretraining, results
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.data.module import TransferData
 from transferlab.data.target import describe
+from transferlab.diagnostics import saliency
+from transferlab.diagnostics.forgetting import Exam, forgetting
+from transferlab.diagnostics.settings import Settings
+from transferlab.diagnostics.watch import Watch
 from transferlab.environment import environment, peak_memory, quiet
 from transferlab.errors import DivergedError, InputError, plain
+from transferlab.flops import Flops
 from transferlab.history import History, KeepSelected, load_weights, save_weights
 from transferlab.module import TransferModule, start_random_state
+from transferlab.oracle import Oracle
 from transferlab.record import begin, summary, title
 from transferlab.results import Record
 from transferlab.selection.rules import Rule, name
@@ -89,18 +96,28 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     history = History()
     rule: Rule = building.build(config.selection)
     keep = KeepSelected(rule, history, folder / SELECTED)
-    trainer = building.trainer(config, folder / RESUME, [history, keep])
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
+    diagnostics = building.diagnostics(config)
+    watch = diagnostics.watch(history, from_source, config.source.pretrain is not None)
+    oracle, flops = Oracle(rule, len(parts.classes)), Flops()
+    # behind the history, so that their time is none of the fit's
+    callbacks = [history, watch, keep, flops, *([oracle] if config.get("oracle") else [])]
+    trainer = building.trainer(config, folder / RESUME, callbacks)
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = building.module(config, backbone, strategy, parts, source_data, from_source)
     keep.check(module.measured if parts.val is not None else ())
     data = building.batches(config, parts, source_data, strategy)
+    diagnostics.check(module, data)
 
     before = time.perf_counter()
-    source = _source_weights(config) if from_source else None
-    record["cost"]["seconds"] = before - time.perf_counter()  # pretraining has a record of its own
+    source, exam = _source_weights(config) if from_source else None, None
     if source is not None:
         backbone_weights.load(backbone, source)
+        if watch.examines:
+            exam = building.exam(pretraining.config_of(config), Path(source), backbone, data)
+    # pretraining has a record of its own, and the exam is set once for all runs of a source
+    record["cost"]["seconds"] = before - time.perf_counter()
+    if source is not None:
         module = building.module(config, backbone, strategy, parts, source_data, from_source)
     record["data"] = {**describe(parts), "source_weights": source}
     trainer.logger = tracker.start(_card(config, folder))
@@ -108,10 +125,14 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
         _fit(trainer, module, data, folder / RESUME, title(config))
     finally:
         record["history"] = history.rows
-        record["cost"].update(_cost(module, history))
-        record["cost"]["seconds"] += history.earlier
+        record["cost"].update(_cost(module, history), flops=flops.total)
+        record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
+        # looking on costs a strategy nothing
+        record["cost"]["seconds"] += history.earlier + watch.earlier - oracle.seconds
     save_weights(module, folder / LAST)
-    record["metrics"] = _scores(module, data, trainer, history, keep, folder)
+    record["metrics"] = {**_scores(module, data, trainer, history, keep, folder), "oracle": oracle.scores(history.rows)}
+    record.update(_looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, folder))
+    record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
     (folder / RESUME).unlink(missing_ok=True)
 
 
@@ -221,7 +242,35 @@ def _scores(
     else:
         load_weights(module, folder / SELECTED)
         selected = scored(history.rows[keep.epoch])
-    return {"selected": {"rule": name(keep.rule), **selected}, "last": last, "oracle": None}
+    return {"selected": {"rule": name(keep.rule), **selected}, "last": last}
+
+
+def _looked_back(
+    module: TransferModule,
+    data: TransferData,
+    trainer: Trainer,
+    classes: Sequence[str],
+    diagnostics: Settings,
+    watch: Watch,
+    exam: Exam | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """What diagnostics say of the selected weights: what is forgotten of the source, and where the net looks."""
+    said: dict[str, Any] = {}
+    if exam is None and not diagnostics.samples:
+        return said
+    started = time.perf_counter()
+    load_weights(module, folder / SELECTED)
+    module.to(trainer.strategy.root_device)  # from where Lightning has moved it
+    if exam is not None:
+        said["forgetting"] = forgetting(exam, module.backbone, watch.plan.exam)
+    if diagnostics.samples:
+        results.write_bytes(folder / saliency.FILE, saliency.picture(diagnostics.samples, module, data, classes))
+        said["saliency"] = saliency.FILE
+        if isinstance(trainer.logger, WandbLogger):
+            trainer.logger.log_image("saliency", [str(folder / saliency.FILE)])
+    watch.seconds += time.perf_counter() - started
+    return said
 
 
 def _cost(module: TransferModule, history: History) -> dict[str, Any]:

@@ -3,14 +3,15 @@ import shutil
 
 import pytest
 
-from transferlab.compare.records import find, load
+from transferlab.compare.reading import find
+from transferlab.compare.records import load
 from transferlab.errors import InputError
 
 METRIC = "test/accuracy"
 
 
-def reasons(study):
-    return {path: reason for path, reason in study.left_out}
+def kinds(study):
+    return {item.where: item.kind for item in study.left_out}
 
 
 def test_a_row_holds_what_the_record_says_of_the_selected_epoch(tmp_path, write_run):
@@ -19,25 +20,36 @@ def test_a_row_holds_what_the_record_says_of_the_selected_epoch(tmp_path, write_
     record["metrics"]["last"]["test/accuracy"] = 0.1
     (folder / "run.json").write_text(json.dumps(record))
     study = load([tmp_path / "runs" / "s"], METRIC)
-    assert study.runs.to_dict("records") == [
-        {
-            "source": "mnist",
-            "target": "usps",
-            "backbone": "mlp",
-            "strategy": "l2_sp",
-            "seed": 3,
-            "score": 0.75,
-            "trainable_parameters": 42,
-            "seconds": 9.5,
-        }
-    ]
+    (row,) = study.table.to_dict("records")
+    assert row == {
+        "run_id": folder.name,
+        "where": str(folder),
+        "source": "mnist",
+        "target": "usps",
+        "backbone": "mlp",
+        "strategy": "l2_sp",
+        "method": "l2_sp",
+        "seed": 3,
+        "score": 0.75,
+        "val": 0.375,
+        "last": 0.1,
+        "oracle": None,
+        "seconds": 9.5,
+        "fit_seconds": None,
+        "samples": None,
+        "trainable_parameters": 42,
+        "total_parameters": 200,
+        "flops": None,
+        "peak_memory_bytes": None,
+    }
     assert study.left_out == ()
-    assert study.folder == tmp_path / "runs" / "s"
+    assert (study.name, study.metric) == ("s", METRIC)
+    assert list(study.runs) == list(study.places) == [folder.name]
 
 
 def test_the_metric_asked_for_is_the_score(tmp_path, write_run):
     write_run(score=0.8)
-    assert load([tmp_path], "val/accuracy").runs["score"].tolist() == [0.4]
+    assert load([tmp_path], "val/accuracy").table["score"].tolist() == [0.4]
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged", "interrupted"])
@@ -45,8 +57,8 @@ def test_a_run_that_did_not_finish_is_named_and_not_counted(status, tmp_path, wr
     write_run(seed=0, score=0.5)
     other = write_run(seed=1, score=0.99, status=status, reason="because of this")
     study = load([tmp_path], METRIC)
-    assert study.runs["score"].tolist() == [0.5]
-    assert reasons(study) == {other: f"{status}: because of this"}
+    assert study.table["score"].tolist() == [0.5]
+    assert [str(item) for item in study.left_out] == [f"{other}: {status}: because of this"]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +72,10 @@ def test_a_run_that_did_not_finish_is_named_and_not_counted(status, tmp_path, wr
         "{}",
         '{"status": "finished"}',
         "\0",
+        '{"schema": 1, "status": "finished"}',
+        '{"schema": 2, "run_id": "abc", "study": "s", "status": "finished"}',
+        '{"schema": "1", "status": "finished"}',
+        '{"schema": 0, "status": "finished"}',
     ],
 )
 def test_a_record_that_is_none_is_named_and_not_counted(text, tmp_path, write_run):
@@ -67,15 +83,15 @@ def test_a_record_that_is_none_is_named_and_not_counted(text, tmp_path, write_ru
     other = write_run(seed=1, score=0.99)
     (other / "run.json").write_text(text)
     study = load([tmp_path], METRIC)
-    assert study.runs["score"].tolist() == [0.5]
-    assert reasons(study) == {other: "unreadable"}
+    assert study.table["score"].tolist() == [0.5]
+    assert kinds(study) == {str(other): "unreadable"}
 
 
 def test_bytes_that_are_no_text_are_unreadable(tmp_path, write_run):
     write_run(seed=0)
     other = write_run(seed=1)
     (other / "run.json").write_bytes(b"\xff\xfe\x00{")
-    assert reasons(load([tmp_path], METRIC)) == {other: "unreadable"}
+    assert kinds(load([tmp_path], METRIC)) == {str(other): "unreadable"}
 
 
 def test_the_same_run_in_two_places_counts_once(tmp_path, write_run):
@@ -84,21 +100,21 @@ def test_the_same_run_in_two_places_counts_once(tmp_path, write_run):
     copy = tmp_path / "runs" / "t" / first.name
     shutil.copytree(first, copy)
     study = load([tmp_path / "runs" / "s", tmp_path / "runs" / "t"], METRIC)
-    assert sorted(study.runs["score"]) == [0.5, 0.7]
-    assert reasons(study) == {copy: "the same run lies elsewhere too"}
+    assert sorted(study.table["score"]) == [0.5, 0.7]
+    assert [str(item) for item in study.left_out] == [f"{copy}: duplicate: the same run lies in {first} too"]
 
 
 def test_a_study_given_twice_counts_once(tmp_path, write_run):
     write_run(seed=0)
     write_run(seed=1)
-    assert len(load([tmp_path / "runs" / "s", tmp_path / "runs" / "s"], METRIC).runs) == 2
+    assert len(load([tmp_path / "runs" / "s", tmp_path / "runs" / "s"], METRIC).table) == 2
 
 
 def test_a_folder_whose_run_is_being_written_is_passed_over(tmp_path, write_run):
     folder = write_run(seed=0)
     (folder / ".run.json-abc").write_text('{"status"')
     study = load([tmp_path], METRIC)
-    assert len(study.runs) == 1
+    assert len(study.table) == 1
     assert study.left_out == ()
 
 
@@ -115,7 +131,7 @@ def test_two_configurations_of_a_strategy_are_variants_named_by_the_key(key, cha
         write_run("l2_sp", seed, 0.5)
         write_run("l2_sp", seed, 0.7, config=change)
         write_run("scratch", seed, 0.1)
-    runs = load([tmp_path], METRIC).runs
+    runs = load([tmp_path], METRIC).table
     names = {score: set(runs.loc[runs["score"] == score, "strategy"]) for score in (0.1, 0.5, 0.7)}
     before = {"optimizer.lr": 0.01, "target.labels": 10, "strategy.lr_decay": 1.0}[key]
     after = {"optimizer.lr": 0.1, "target.labels": 20, "strategy.lr_decay": 0.5}[key]
@@ -125,7 +141,7 @@ def test_two_configurations_of_a_strategy_are_variants_named_by_the_key(key, cha
 def test_a_key_that_only_one_configuration_has_tells_them_apart(tmp_path, write_run):
     write_run("l2_sp", 0)
     write_run("l2_sp", 0, config={"strategy": {"lr_decay": 1.0, "losses": {"l2_sp": {"weight": 0.1}}}})
-    names = sorted(load([tmp_path], METRIC).runs["strategy"])
+    names = sorted(load([tmp_path], METRIC).table["strategy"])
     assert len(set(names)) == 2
     assert names[0].startswith("l2_sp strategy.losses")
 
@@ -133,7 +149,7 @@ def test_a_key_that_only_one_configuration_has_tells_them_apart(tmp_path, write_
 def test_a_list_that_differs_tells_configurations_apart(tmp_path, write_run):
     for widths in ([4, 8], [8, 8]):
         write_run(config={"backbone": {"widths": widths}})
-    names = set(load([tmp_path], METRIC).runs["strategy"])
+    names = set(load([tmp_path], METRIC).table["strategy"])
     assert names == {"scratch backbone.widths=[4, 8]", "scratch backbone.widths=[8, 8]"}
 
 
@@ -144,7 +160,7 @@ def test_seed_study_paths_tracker_and_workers_make_no_variant(tmp_path, write_ru
     write_run(seed=3, config={"paths": {"runs": "elsewhere", "data": "d"}})
     write_run(seed=4, config={"tracker": {"mode": "online"}})
     write_run(seed=5, config={"workers": 4})
-    runs = load([tmp_path], METRIC).runs
+    runs = load([tmp_path], METRIC).table
     assert set(runs["strategy"]) == {"scratch"}
     assert sorted(runs["seed"]) == list(range(6))
 
@@ -152,7 +168,7 @@ def test_seed_study_paths_tracker_and_workers_make_no_variant(tmp_path, write_ru
 def test_settings_are_no_variants_of_each_other(tmp_path, write_run):
     write_run(target="digits")
     write_run(target="usps", config={"target": {"labels": 20}})
-    assert set(load([tmp_path], METRIC).runs["strategy"]) == {"scratch"}
+    assert set(load([tmp_path], METRIC).table["strategy"]) == {"scratch"}
 
 
 def test_an_unknown_metric_raises_with_those_there_are(tmp_path, write_run):
@@ -215,7 +231,7 @@ def test_a_key_that_varies_within_every_strategy_makes_settings_to_compare_withi
     for labels in (5, 10):
         for strategy in ("scratch", "l2_sp"):
             write_run(strategy, config={"target": {"labels": labels}})
-    runs = load([tmp_path], METRIC).runs
+    runs = load([tmp_path], METRIC).table
     assert set(runs["strategy"]) == {"scratch", "l2_sp"}
     assert set(runs["target"]) == {"digits target.labels=5", "digits target.labels=10"}
 
@@ -224,7 +240,7 @@ def test_folds_are_blocks_like_seeds(tmp_path, write_run):
     for fold in (0, 1):
         for strategy in ("scratch", "l2_sp"):
             write_run(strategy, config={"target": {"folds": 2, "fold": fold}})
-    runs = load([tmp_path], METRIC).runs
+    runs = load([tmp_path], METRIC).table
     assert set(runs["strategy"]) == {"scratch", "l2_sp"}
     assert set(runs["target"]) == {"digits"}
     assert sorted(set(runs["seed"])) == ["0, fold 0", "0, fold 1"]
@@ -235,5 +251,156 @@ def test_a_score_that_is_no_number_is_left_out_and_named(tmp_path, write_run):
     selected = {"rule": "last", "epoch": 0, METRIC: None}
     write_run(seed=1, metrics={"selected": selected, "last": selected, "oracle": None})
     study = load([tmp_path], METRIC)
-    assert list(study.runs["seed"]) == [0]
-    assert [reason for _, reason in study.left_out] == [f"{METRIC} is no number"]
+    assert list(study.table["seed"]) == [0]
+    assert [(item.kind, item.reason) for item in study.left_out] == [("no number", f"{METRIC} is NaN or infinite")]
+
+
+def change(folder, **changes):
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"axes": None},
+        {"axes": {"source": "a"}},
+        {"config": []},
+        {"metrics": None},
+        {"metrics": {"selected": [1, 2]}},
+        {"metrics": {"selected": 0.5}},
+        {"cost": 3},
+        {"cost": "abc"},
+        {"history": [1]},
+        {"history": [{"val/loss": 1.0}]},
+        {"history": [{"epoch": 0, "val/loss": "much"}]},
+        {"status": None},
+        {"status": "done"},
+    ],
+    ids=str,
+)
+def test_a_finished_record_that_is_broken_is_named_and_not_counted(changes, tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    other = write_run(seed=1, score=0.99)
+    change(other, **changes)
+    study = load([tmp_path], METRIC)
+    assert study.table["score"].tolist() == [0.5]
+    assert kinds(study) == {str(other): "unreadable"}
+    assert all(item.reason for item in study.left_out)
+
+
+def test_a_record_of_a_newer_schema_is_named_so_and_the_others_are_compared(tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    other = write_run(seed=1, score=0.99)
+    change(other, schema=3)
+    study = load([tmp_path], METRIC)
+    assert study.table["score"].tolist() == [0.5]
+    (left,) = study.left_out
+    assert (left.where, left.kind) == (str(other), "unreadable")
+    assert "newer transferlab (schema 3" in left.reason
+
+
+def test_records_of_several_schemas_are_compared_together(tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    newer = write_run(seed=1, score=0.7)
+    change(newer, schema=2, forgetting={"source_accuracy_before": 0.9, "source_accuracy_after": 0.6})
+    study = load([tmp_path], METRIC)
+    assert sorted(study.table["score"]) == [0.5, 0.7]
+    assert sorted((run.forgetting is None) for run in study.runs.values()) == [False, True]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "null", '"NaN"'])
+def test_a_score_of_a_foreign_writer_that_is_no_number_is_left_out_too(value, tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    other = write_run(seed=1, score=0.75)
+    text = (other / "run.json").read_text()
+    assert '"test/accuracy": 0.75' in text
+    (other / "run.json").write_text(text.replace('"test/accuracy": 0.75', f'"test/accuracy": {value}'))
+    study = load([tmp_path], METRIC)
+    assert study.table["score"].tolist() == [0.5]
+    assert kinds(study) == {str(other): "no number"}
+
+
+def test_where_no_score_is_a_number_a_sentence_says_so(tmp_path, write_run):
+    selected = {"rule": "last", "epoch": 0, METRIC: None}
+    write_run(metrics={"selected": selected, "last": selected, "oracle": None})
+    with pytest.raises(
+        InputError, match="test/accuracy is NaN or infinite in all of the 1 runs; choose another --metric"
+    ):
+        load([tmp_path], METRIC)
+
+
+def regression(seed, error):
+    epoch = {"rule": "last", "epoch": 0, "test/loss": error**2, "test/mse": error**2, "test/rmse": error}
+    return {"target": "houses", "metrics": {"selected": epoch, "last": epoch, "oracle": None}, "seed": seed}
+
+
+def test_runs_of_another_task_that_lack_the_metric_are_named(tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    other = write_run(**regression(1, 0.2))
+    study = load([tmp_path], None)
+    assert study.metric == METRIC
+    assert study.table["score"].tolist() == [0.5]
+    (left,) = study.left_out
+    assert (left.where, left.kind) == (str(other), "no metric")
+    assert left.reason == f"{METRIC} is not among its own (test/loss, test/mse, test/rmse)"
+    assert load([tmp_path], "test/rmse").table["score"].tolist() == [0.2]
+
+
+def test_without_accuracy_the_metric_that_most_runs_were_tested_by_is_taken(tmp_path, write_run):
+    for seed in range(3):
+        write_run(**regression(seed, 0.2))
+    assert load([tmp_path], None).metric == "test/mse"
+    epoch = {"rule": "last", "epoch": 0, "test/loss": 0.3, "test/rmse": 0.5}
+    write_run(seed=9, target="houses", metrics={"selected": epoch, "last": epoch, "oracle": None})
+    assert load([tmp_path], None).metric == "test/rmse"
+
+
+def test_where_runs_have_only_a_loss_it_is_the_metric(tmp_path, write_run):
+    epoch = {"rule": "last", "epoch": 0, "test/loss": 0.3}
+    write_run(metrics={"selected": epoch, "last": epoch, "oracle": None})
+    assert load([tmp_path], None).table["score"].tolist() == [0.3]
+
+
+def test_a_finished_run_without_a_selected_epoch_has_no_metric(tmp_path, write_run):
+    write_run(seed=0)
+    write_run(seed=1, metrics={"selected": None, "last": None, "oracle": None})
+    assert [item.kind for item in load([tmp_path], METRIC).left_out] == ["no metric"]
+
+
+def test_pretraining_of_a_source_is_compared_only_where_it_is_asked_for(tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    source = write_run(seed=1, score=0.9, study="pretraining")
+    study = load([tmp_path / "runs"], METRIC)
+    assert study.table["score"].tolist() == [0.5]
+    assert kinds(study) == {str(source): "pretraining of a source"}
+    assert load([tmp_path / "runs" / "pretraining"], METRIC).table["score"].tolist() == [0.9]
+
+
+def test_several_folders_are_one_comparison(tmp_path, write_run):
+    write_run("scratch", study="one", score=0.5)
+    write_run("l2_sp", study="two", score=0.6)
+    study = load([tmp_path / "runs" / "one", tmp_path / "runs" / "two"], METRIC)
+    assert dict(zip(study.table["strategy"], study.table["score"], strict=True)) == {"scratch": 0.5, "l2_sp": 0.6}
+    assert study.name == "one, two"
+
+
+def test_a_failed_try_of_a_run_does_not_hide_the_finished_one(tmp_path, write_run):
+    finished = write_run(seed=0, score=0.5)
+    failed = tmp_path / "runs" / "a" / finished.name
+    shutil.copytree(finished, failed)
+    change(failed, status="failed", reason="no disk")
+    study = load([tmp_path / "runs"], METRIC)
+    assert study.table["score"].tolist() == [0.5]
+    assert kinds(study) == {str(failed): "failed"}
+
+
+def test_every_record_is_either_compared_or_left_out(tmp_path, write_run):
+    written = [write_run(seed=seed, score=seed / 10) for seed in range(4)]
+    written += [write_run(seed=seed, status=status) for seed, status in ((4, "failed"), (5, "diverged"))]
+    for seed, text in ((6, "{"), (7, "")):
+        written.append(write_run(seed=seed))
+        (written[-1] / "run.json").write_text(text)
+    study = load([tmp_path], METRIC, where="seed<3")
+    assert sorted([*study.table["where"], *(item.where for item in study.left_out)]) == sorted(map(str, written))
+    assert len(study.table) == 3

@@ -1,31 +1,68 @@
+"""The terminal, Markdown, LaTeX and CSV, against the raw records and the grammar of each."""
+
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from io import StringIO
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 from scipy import stats
 
-from transferlab import cli
 from transferlab.compare import report
+from transferlab.compare.comparison import analyse
+from transferlab.compare.markdown import escaped as plain_markdown
 from transferlab.compare.records import load
-from transferlab.compare.table import summarise
+from transferlab.errors import InputError
 
 METRIC = "test/accuracy"
 SCORES = {"scratch": [0.50, 0.56, 0.53], "l2_sp": [0.71, 0.70, 0.78]}
+HOSTILE = (
+    "[bold]x[/bold]",
+    "a|b",
+    "$x_1$",
+    "50% & #1 {~^}\\",
+    "<b>_it_</b>",
+    "![a](b)",
+    "*",
+    "[head]",
+    "日本語",
+    "'\"`",
+)
 
 
 @pytest.fixture
-def study(tmp_path, write_run):
+def comparison(tmp_path, write_run):
     for strategy, scores in SCORES.items():
         for seed, score in enumerate(scores):
-            write_run(strategy, seed, score, source="mnist", parameters=12345)
-    return load([tmp_path / "runs"], METRIC)
+            write_run(strategy, seed, score, source="mnist", parameters=12345, history=history(score))
+    return analyse(load([tmp_path / "runs"], METRIC))
+
+
+@pytest.fixture
+def hostile(tmp_path, write_run):
+    for at, name in enumerate(("scratch", *HOSTILE)):
+        for seed in range(3):
+            write_run(name, seed, 0.5 + at / 50 + seed / 100, source="$#_%", history=history(0.5))
+    write_run("failed", 0, 0.1, status="failed", reason="[red]a|b[/red] \\end{table}")
+    return analyse(load([tmp_path / "runs"], METRIC))
+
+
+def history(score):
+    return [
+        {"epoch": epoch, "val/accuracy": score * epoch / 3, "trainable": ["head"], "lr": {"head": 0.1 / (epoch + 1)}}
+        for epoch in range(3)
+    ]
+
+
+def shown(comparison, width, **more):
+    console = Console(width=width, file=StringIO(), **more)
+    report.show(comparison, console)
+    return console.file.getvalue()
 
 
 def in_percent(values, sign=""):
@@ -35,164 +72,294 @@ def in_percent(values, sign=""):
     return f"{mean} [{low}, {high}]"
 
 
-def cells(table, strategy, metric=METRIC):
-    (row,) = [row for _, row in table.iterrows() if row["strategy"] == strategy]
-    return report.cells(row, metric, "scratch")
+def markdown_tables(text):
+    """Tables as lists of cells a line; a backslash takes a bar its meaning."""
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] if line.startswith("|") else None for line in text.splitlines()]
+    tables, table = [], []
+    for line in [*lines, None]:
+        if line is not None:
+            table.append([cell.strip() for cell in line])
+        elif table:
+            tables.append(table)
+            table = []
+    return tables
 
 
-def test_shares_are_shown_in_percent_and_differences_with_their_sign(study):
-    table = summarise(study.runs, "scratch")
-    found = cells(table, "l2_sp")
-    assert found["test/accuracy % [95 %]"] == in_percent(SCORES["l2_sp"])
-    differences = np.subtract(SCORES["l2_sp"], SCORES["scratch"])
-    assert found["difference to scratch [95 %]"] == in_percent(differences, "+")
-    assert found["seeds"] == "3"
-    assert found["trainable"] == "12,345"
-    assert cells(table, "scratch")["difference to scratch [95 %]"] == "baseline"
+def latex_rows(text):
+    """The rows of each tabular, cut at the ampersands that no backslash precedes."""
+    for aligned, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}\n(.*?)\\end\{tabular\}", text, re.S):
+        lines = [
+            line for line in body.splitlines() if not line.strip().startswith(("\\toprule", "\\midrule", "\\bott"))
+        ]
+        yield aligned, [re.split(r"(?<!\\)&", line.strip().removesuffix("\\\\")) for line in lines]
 
 
-def test_a_loss_is_no_percentage(tmp_path, study):
-    table = summarise(load([tmp_path / "runs"], "test/loss").runs, "scratch")
-    found = cells(table, "scratch", "test/loss")
-    assert found["test/loss [95 %]"].startswith("0.4700 [")  # 1 - (0.50 + 0.56 + 0.53) / 3
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_terminal_cuts_no_number_whatever_its_width(comparison, width):
+    text = shown(comparison, width)
+    assert in_percent(SCORES["l2_sp"]) in text
+    assert in_percent(SCORES["scratch"]) in text
+    assert in_percent(np.subtract(SCORES["l2_sp"], SCORES["scratch"]), "+") in text
+    assert "transfers" in text
+    assert "…" not in text
+    if width >= 80:
+        assert max(map(len, text.splitlines())) <= width
 
 
-def test_one_seed_says_so_in_place_of_an_interval(tmp_path, write_run):
-    write_run("scratch", 0, 0.5)
-    write_run("l2_sp", 0, 0.75)
-    write_run("other", 1, 0.9)
-    table = summarise(load([tmp_path], METRIC).runs, "scratch")
-    assert cells(table, "l2_sp")["test/accuracy % [95 %]"] == "75.0 [one seed]"
-    assert cells(table, "l2_sp")["difference to scratch [95 %]"] == "+25.0 [one seed]"
-    assert cells(table, "other")["difference to scratch [95 %]"] == "no common seed"
+def test_a_narrow_terminal_says_which_columns_it_does_without(tmp_path, write_run):
+    for strategy in ("scratch", "l2_sp_with_a_name_of_forty_letters_or_so"):
+        for seed in range(3):
+            write_run(strategy, seed, 0.5 + seed / 100, seconds=98765.4)
+    comparison = analyse(load([tmp_path], METRIC))
+    wide, narrow = shown(comparison, 200), shown(comparison, 80)
+    assert "98,765" in wide
+    assert "Not shown" not in wide
+    assert "98,765" not in narrow
+    assert "Not shown for want of width, but in comparison.md: seconds" in narrow
 
 
-def test_markdown_has_one_row_a_strategy_and_a_heading_a_setting(tmp_path, study, write_run):
+def test_verdicts_are_coloured_and_the_same_words_without_colour(comparison):
+    coloured = shown(comparison, 200, force_terminal=True, color_system="standard", no_color=False)
+    assert "\x1b[1;32mtransfers" in coloured
+    assert "\x1b" not in shown(comparison, 200)
+    assert "transfers" in shown(comparison, 200)
+
+
+def test_rich_reads_no_orders_in_names(hostile):
+    text = shown(hostile, 200)
+    for name in HOSTILE:
+        assert name in text
+    assert "[red]a|b[/red]" in text
+
+
+def test_left_out_are_counted_and_the_first_three_of_each_kind_named(tmp_path, write_run):
+    write_run("scratch", 99, 0.5)
+    failed = sorted(str(write_run("l2_sp", seed, 0.5, status="failed", reason=f"no {seed}")) for seed in range(5))
+    diverged = write_run("l2_sp", 9, 0.5, status="diverged", reason="NaN")
+    text = shown(analyse(load([tmp_path], METRIC)), 80)
+    assert "Left out: 6 records; left_out.csv names all of them." in text
+    assert "failed: 5" in text
+    assert [name in text for name in failed] == [True] * 3 + [False] * 2
+    assert "and 2 more" in text
+    assert "diverged: 1" in text
+    assert f"{diverged}: NaN" in text
+
+
+def test_winners_and_notes_are_told(comparison):
+    for text in (shown(comparison, 4000), report.markdown(comparison)):
+        for setting, words in comparison.winners.items():
+            assert setting in text
+            assert plain_markdown(words) in text or words in text
+        assert comparison.notes
+        assert all(note in text for note in comparison.notes)
+
+
+def test_markdown_has_a_heading_a_setting_and_well_formed_tables(tmp_path, comparison, write_run):
     write_run("scratch", 0, 0.4, target="usps")
-    table = summarise(load([tmp_path], METRIC).runs, "scratch")
-    text = report.markdown(table, METRIC, "scratch")
-    lines = text.splitlines()
-    assert re.findall(r"^## (.*)$", text, re.M) == ["mnist -> digits, convnet", "none -> usps, convnet"]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    rows = [row for row in rows if set(row) != {"---"}]
-    heads = [row for row in rows if row[0] == "strategy"]
-    assert [row[0] for row in rows if row not in heads] == ["l2_sp", "scratch", "scratch"]
-    assert len({len(row) for row in rows}) == 1
-    assert rows[1][2] == in_percent(SCORES["l2_sp"])
-    assert "paired by seed" in text
+    text = report.markdown(analyse(load([tmp_path], METRIC)))
+    (summary,) = re.findall(r"^## Summary\n(.*?)^## ", text, re.M | re.S)
+    assert re.findall(r"^### (.*)$", summary, re.M) == ["mnist -> digits, convnet", "none -> usps, convnet"]
+    for table in markdown_tables(text):
+        assert len({len(row) for row in table}) == 1
+        assert all(re.fullmatch(":---|---:", cell) for cell in table[1])
+    first = markdown_tables(summary)[0]
+    assert [row[0] for row in first] == ["strategy", ":---", "l2_sp", "scratch"]
+    assert first[2][2] == in_percent(SCORES["l2_sp"])
+    assert first[2][3] == in_percent(np.subtract(SCORES["l2_sp"], SCORES["scratch"]), "+")
+    assert "## How it is computed" in text
 
 
-def test_the_terminal_shows_what_markdown_shows(study):
-    table = summarise(study.runs, "scratch")
-    console = Console(width=200, record=True, file=StringIO())
-    report.show(table, METRIC, "scratch", console)
-    shown = console.export_text()
-    for strategy in SCORES:
-        assert all(value in shown for value in cells(table, strategy).values())
+def test_markdown_links_the_pictures_that_are_written_and_says_which_are_not(tmp_path, comparison):
+    written = report.write(comparison, tmp_path / "out")
+    text = written["report"].read_text()
+    linked = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert sorted(linked) == sorted(name for name in written if name.endswith(".png"))
+    assert all((tmp_path / "out" / name).stat().st_size for name in linked)
+    assert "- ranks: fewer than three settings or strategies" in text
+    assert "- oracle: no run measured the oracle" in text
 
 
-def test_a_variants_brackets_are_shown_as_they_are(tmp_path, write_run):
-    for stages in ("[head]", "[bold]"):  # to rich the second is an order
-        write_run(config={"strategy": {"stages": stages}})
-    table = summarise(load([tmp_path], METRIC).runs, "scratch strategy.stages=[head]")
-    console = Console(width=200, record=True, file=StringIO())
-    report.show(table, METRIC, "scratch", console)
-    assert "strategy.stages=[bold]" in console.export_text()
+def test_hostile_names_stay_in_their_cells_of_markdown(hostile):
+    text = report.markdown(hostile)
+    for table in markdown_tables(text):
+        assert len({len(row) for row in table}) == 1
+    assert not re.search(r"(?<!\\)<[A-Za-z/]", text)
+    assert not re.search(r"(?<!\\)\]\(", text.partition("## Pictures")[0])
+    for line in text.splitlines():
+        if line.startswith("|"):
+            assert not re.search(r"(?<!\\)[$*`]", line)
 
 
-def test_csv_holds_the_numbers_to_the_last_digit(tmp_path, study):
-    table = summarise(study.runs, "scratch")
-    paths = report.write(table, study.runs, METRIC, "scratch", tmp_path / "out")
-    with open(paths["numbers"], newline="") as file:
-        again = list(csv.DictReader(file))
-    assert list(again[0]) == list(table.columns)
-    for before, after in zip(table.to_dict("records"), again, strict=True):
-        for name, value in before.items():
-            if pd.isna(value):
-                assert after[name] == "", name
-            else:
-                assert type(value)(after[name]) == value, name
+def test_latex_rows_have_as_many_cells_as_the_tabular_columns(comparison, hostile):
+    for found in (comparison, hostile):
+        text = report.latex(found)
+        tables = list(latex_rows(text))
+        assert len(tables) == found.table.groupby(["source", "target", "backbone"]).ngroups
+        for aligned, rows in tables:
+            assert {len(row) for row in rows} == {len(aligned)}
+        for name in ("toprule", "midrule", "bottomrule", "caption", "label"):
+            assert text.count(f"\\{name}") == len(tables)
 
 
-def test_the_picture_can_be_read_and_shows_something(tmp_path, study):
-    table = summarise(study.runs, "scratch")
-    paths = report.write(table, study.runs, METRIC, "scratch", tmp_path / "out")
-    assert set(paths) == {"table", "numbers", "plot"}
-    image = matplotlib.image.imread(paths["plot"])
-    height, width, _ = image.shape
-    assert width == 1500  # 10 inches at 150 dots
-    assert height > 200
-    assert image[..., :3].std() > 0.01
+def test_latex_has_balanced_braces_and_no_special_letter_of_a_name(hostile):
+    text = report.latex(hostile)
+    body = re.sub(r"\\[\\{}%$&#_]", "", text)
+    depth = 0
+    for letter in re.sub(r"(?m)%.*$", "", body):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert r"\$x\_1\$" in text
+    assert r"50\% \& \#1 \{\textasciitilde{}\textasciicircum{}\}\textbackslash{}" in text
+    assert r"$\rightarrow$" in text
+    assert "->" not in text
+    assert all(letter.isascii() for letter in text)
+    # after the end of a row, a bracket would be read as its argument
+    assert not re.search(r"\\\\\s*[\[*]", text)
+    assert "end{table}" not in re.sub(r"(?m)^\\end\{table\}$", "", text)
 
 
-def test_the_picture_draws_every_run_and_every_interval_where_it_is(tmp_path, study, monkeypatch):
-    from matplotlib import pyplot
+def test_latex_shows_the_numbers_of_the_records_with_a_minus_for_a_sign(comparison, tmp_path, write_run):
+    (_, rows), = latex_rows(report.latex(comparison))  # fmt: skip
+    strip = str.maketrans({"{": "", "}": "", "$": ""})
+    cells = [[cell.strip().translate(strip) for cell in row] for row in rows]
+    assert cells[1][0] == r"l2\_sp"
+    assert in_percent(SCORES["l2_sp"]) in cells[1]
+    assert in_percent(np.subtract(SCORES["l2_sp"], SCORES["scratch"]), "+") in cells[1]
+    assert "transfers" in cells[1]
+    for seed in range(3):
+        write_run("worse", seed, 0.3 - seed / 50, study="t")
+        write_run("scratch", seed, 0.5, study="t")
+    assert "$-$22.0" in report.latex(analyse(load([tmp_path / "runs" / "t"], METRIC)))
 
-    kept = []
-    monkeypatch.setattr(pyplot, "close", kept.append)
-    table = summarise(study.runs, "scratch")
-    report.plot(table, study.runs, METRIC, "scratch", tmp_path / "plot.png")
-    monkeypatch.undo()
-    left, right = kept[0].axes
-    dots = sorted(x for line in left.lines if line.get_color() == "0.7" for x in line.get_xdata())
-    assert dots == sorted(score for scores in SCORES.values() for score in scores)
-    names = [label.get_text() for label in left.get_yticklabels()]
-    assert names == ["scratch", "l2_sp"]  # from the bottom: the best on top
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs and graphicx")
+def test_latex_compiles(tmp_path, hostile):
+    text = report.latex(hostile)
+    (tmp_path / "doc.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}" + text + "\\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "doc.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "doc.pdf").stat().st_size
+
+
+def test_csv_holds_every_number_to_the_last_digit(tmp_path, comparison):
+    paths = report.write(comparison, tmp_path / "out")
+    frames = {
+        "table": comparison.table,
+        "verdicts": comparison.verdicts,
+        "honest": comparison.honest,
+        "diagnostics": comparison.diagnostics,
+        "runs": comparison.study.table,
+    }
+    for name, frame in frames.items():
+        with open(paths[name], newline="") as file:
+            again = list(csv.DictReader(file))
+        assert len(again) == len(frame)
+        for before, after in zip(frame.to_dict("records"), again, strict=True):
+            assert list(after) == list(frame.columns)
+            for key, value in before.items():
+                if pd.isna(value):
+                    assert after[key] == "", key
+                else:
+                    assert (after[key] == str(value)) or type(value)(after[key]) == value, key
+
+
+def test_the_main_csv_holds_what_the_raw_scores_give(tmp_path, comparison):
+    table = pd.read_csv(report.write(comparison, tmp_path / "out")["table"])
+    row = table.set_index("strategy").loc["l2_sp"]
     differences = np.subtract(SCORES["l2_sp"], SCORES["scratch"])
     interval = stats.ttest_rel(SCORES["l2_sp"], SCORES["scratch"]).confidence_interval(0.95)
-    (bar,) = [collection for collection in right.collections if len(collection.get_segments()) == 1]
-    (segment,) = bar.get_segments()
-    assert segment[:, 0] == pytest.approx([interval.low, interval.high])
-    assert segment[:, 1] == pytest.approx([1, 1])
-    assert differences.mean() in [pytest.approx(line.get_xdata()[0]) for line in right.lines]
-    pyplot.close(kept[0])
+    assert row["mean"] == pytest.approx(np.mean(SCORES["l2_sp"]), rel=1e-12)
+    assert row["difference"] == pytest.approx(differences.mean(), rel=1e-12)
+    assert [row["difference_low"], row["difference_high"]] == pytest.approx([interval.low, interval.high], rel=1e-9)
 
 
-def test_the_picture_of_one_seed_and_several_settings_can_be_drawn(tmp_path, write_run):
-    write_run("scratch", 0, 0.5)
-    write_run("scratch", 0, 0.6, target="usps")
-    write_run("l2_sp", 1, 0.7, target="usps")
-    study = load([tmp_path], METRIC)
-    report.plot(summarise(study.runs, "scratch"), study.runs, METRIC, "scratch", tmp_path / "plot.png")
-    assert matplotlib.image.imread(tmp_path / "plot.png").size
+def test_curves_are_written_in_long_form_to_the_last_digit(tmp_path, comparison):
+    # as text first: a reader of pandas may round
+    frame = pd.read_csv(report.write(comparison, tmp_path / "out")["curves"], dtype=str)
+    frame = frame.astype({"epoch": int, "mean": float, "low": float, "high": float, "runs": int})
+    assert list(frame) == ["source", "target", "backbone", "strategy", "key", "epoch", "mean", "low", "high", "runs"]
+    assert len(frame) == 2 * 3  # strategies, epochs
+    for (strategy, epoch), part in frame.groupby(["strategy", "epoch"]):
+        values = [score * epoch / 3 for score in SCORES[strategy]]
+        assert part["mean"].item() == pytest.approx(np.mean(values), abs=1e-15)
+        if epoch:
+            low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+            assert [part["low"].item(), part["high"].item()] == pytest.approx([low, high], rel=1e-9)
+        assert part["runs"].item() == 3
+    band = next(iter(comparison.bands.values()))["val/accuracy"]
+    own = frame[frame["strategy"] == next(iter(comparison.bands))[3]]
+    assert own["mean"].tolist() == band.mean.tolist()
+    assert own["high"].tolist() == band.high.tolist()
 
 
-def test_the_command_prints_the_table_the_left_out_and_where_things_lie(tmp_path, write_run, study, capsys):
-    bad = write_run("l2_sp", 7, 0.99, source="mnist", status="diverged", reason="NaN in epoch 3")
-    assert cli.main(["compare", "--runs", str(tmp_path / "runs")]) == 0
-    out = capsys.readouterr().out
-    assert in_percent(SCORES["l2_sp"]) in out
-    assert f"left out: {bad}: diverged: NaN in epoch 3" in out
-    for file in ("comparison.md", "comparison.csv", "comparison.png"):
-        assert str(tmp_path / "runs" / "s" / file) in out
-        assert (tmp_path / "runs" / "s" / file).stat().st_size
-    assert "Fewer than 3 seeds" not in out
+def test_frames_without_rows_have_their_heads_so_that_no_older_rows_stay(tmp_path, comparison):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "left_out.csv").write_text("where,kind,reason\nold,failed,\n")
+    paths = report.write(comparison, out)
+    assert paths["left_out"].read_text() == "where,kind,reason\n"
+    assert paths["trials"].read_text().count("\n") == 1
 
 
-def test_the_command_says_that_two_seeds_conclude_nothing(tmp_path, write_run, capsys):
-    for seed in (0, 1):
-        write_run("scratch", seed, 0.5 + seed / 10)
-    assert cli.main(["compare", str(tmp_path / "runs" / "s"), "--out", str(tmp_path / "out")]) == 0
-    assert "Fewer than 3 seeds" in capsys.readouterr().out
-    assert (tmp_path / "out" / "comparison.md").exists()
-    assert not (tmp_path / "runs" / "s" / "comparison.md").exists()
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, comparison):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to"):
+        report.write(comparison, tmp_path / "file" / "out")
 
 
-@pytest.mark.parametrize("words", [["nope"], ["--baseline", "skratch"], ["--metric", "test/f1"]])
-def test_a_wrong_word_to_the_command_is_one_sentence(words, tmp_path, study, capsys):
-    assert cli.main(["compare", *words, "--runs", str(tmp_path / "runs")]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("transferlab: there is no ")
-    assert error.count("\n") == 1
-    assert not (tmp_path / "runs" / "s" / "comparison.md").exists()
+def test_hostile_names_and_reasons_come_back_from_csv(tmp_path, hostile):
+    paths = report.write(hostile, tmp_path / "out")
+    table = pd.read_csv(paths["table"], keep_default_na=False)
+    assert set(table["strategy"]) == {"scratch", *HOSTILE}
+    assert set(pd.read_csv(paths["curves"])["strategy"]) == {"scratch", *HOSTILE}
+    assert pd.read_csv(paths["left_out"])["reason"].tolist() == ["[red]a|b[/red] \\end{table}"]
 
 
-def test_a_comparison_is_made_without_torch(tmp_path, study):
+@pytest.mark.parametrize(
+    "runs",
+    [
+        {"one run": [("scratch", 0, "digits")]},
+        {"one seed": [("scratch", 0, "digits"), ("l2_sp", 0, "digits")]},
+        {
+            "no common seed": [("scratch", seed, "digits") for seed in (0, 1)]
+            + [("l2_sp", seed, "digits") for seed in (2, 3)]
+        },
+        {"no baseline": [("scratch", 0, "digits"), ("l2_sp", 0, "usps"), ("linear_probe", 0, "usps")]},
+        {"unlike strategies": [("scratch", 0, "digits"), ("l2_sp", 0, "usps"), ("bitfit", 0, "svhn")]},
+    ],
+    ids=lambda runs: next(iter(runs)),
+)
+@pytest.mark.parametrize("metric", ["test/accuracy", "test/loss"])
+@pytest.mark.parametrize(
+    "past", [[], [{"epoch": 0, "val/accuracy": None, "train/task_loss": None}]], ids=["none", "nan"]
+)
+def test_poor_studies_are_shown_and_written(tmp_path, write_run, runs, metric, past):
+    for strategy, seed, target in next(iter(runs.values())):
+        write_run(strategy, seed, 0.5 + seed / 10, target=target, history=past)
+    comparison = analyse(load([tmp_path], metric))
+    text, paths = shown(comparison, 80), report.write(comparison, tmp_path / "out")
+    assert "Fewer than 3 seeds in a row: nothing can be concluded from it." in text
+    assert not re.search(r"\b(nan|None)\b", text)
+    assert all(path.stat().st_size for path in paths.values())
+    told = paths["report"].read_text()
+    assert "- curves: no record has a history" in told
+    assert "- timeline: no record says what trained when" in told
+
+
+def test_a_report_is_made_without_torch_and_without_pyplot(tmp_path, comparison):
     script = (
-        "import sys; from transferlab import cli; code = cli.main(sys.argv[1:]);"
-        "heavy = {'torch', 'torchvision', 'pytorch_lightning', 'wandb'} & sys.modules.keys();"
-        "sys.exit(f'imported: {heavy}' if heavy else code)"
+        "import sys; from pathlib import Path; from transferlab.compare import report;"
+        "from transferlab.compare.comparison import analyse; from transferlab.compare.records import load;"
+        "report.write(analyse(load([Path(sys.argv[1])], None)), Path(sys.argv[2]));"
+        "heavy = {'torch', 'pytorch_lightning', 'wandb', 'matplotlib.pyplot'} & sys.modules.keys();"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
-    command = [sys.executable, "-c", script, "compare", "--runs", str(tmp_path / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-c", script, str(tmp_path / "runs"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "", "HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "scores.png").exists()

@@ -1,147 +1,187 @@
-"""The records of a study as one table, a row a run."""
+"""A study: the runs to compare, each in its place, and all that is left out."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from transferlab import results
+from transferlab.compare.conditions import check_keys, condition
+from transferlab.compare.reading import Found, LeftOut, begin
+from transferlab.compare.runs import Run
+from transferlab.compare.settings import SETTING, Place, places
 from transferlab.errors import InputError, unknown
 
-_KEYS = frozenset({"run_id", "status", "axes", "config", "metrics", "cost"})
-_SETTING = ("source", "target", "backbone")
-_NOT_VARIED = ("seed", "study", "paths", "tracker", "axes", "workers")
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
+_COSTS = (
+    "seconds",
+    "fit_seconds",
+    "samples",
+    "trainable_parameters",
+    "total_parameters",
+    "flops",
+    "peak_memory_bytes",
+)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Finished runs, and those that are none.
+    """What is compared.
 
     Attributes:
-        runs: one row a run: source, target, backbone, strategy (with what else varies), seed, score,
-            trainable_parameters, seconds.
-        left_out: folder and reason of every record that is not among them.
-        folder: where tables go.
+        name: of the study, or of the places it was read from.
+        metric: of which `score` is the selected epoch's value.
+        table: one row a run: run_id, where, source, target, backbone, strategy (the row it belongs to), method (the
+            strategy's own name), seed, score, val, last, oracle, and its costs.
+        runs: the runs themselves, by id.
+        places: where each stands, by id.
+        left_out: every record that is not among them.
     """
 
-    runs: pd.DataFrame
-    left_out: tuple[tuple[Path, str], ...]
-    folder: Path
+    name: str
+    metric: str
+    table: pd.DataFrame
+    runs: dict[str, Run]
+    places: dict[str, Place]
+    left_out: tuple[LeftOut, ...]
 
 
-def find(names: Iterable[str], runs: Path) -> list[Path]:
-    """The folders that names of studies or paths stand for; without a name, the only study there is.
-
-    Raises:
-        InputError: no such study, or several to choose from.
-    """
-    names = list(names)
-    studies = sorted(path.name for path in runs.glob("*") if path.is_dir() and path.name != "pretraining")
-    if not names:
-        if not studies:
-            raise InputError(f"there are no runs under {runs}; train some, or set --runs")
-        if len(studies) > 1:
-            raise InputError(f"there are several studies under {runs}: name one of {', '.join(studies)}")
-        names = studies
-    found = [next((path for path in (runs / name, Path(name)) if path.is_dir()), None) for name in names]
-    for name, path in zip(names, found, strict=True):
-        if path is None:
-            raise unknown("study", name, studies)
-    return [path for path in found if path is not None]
-
-
-def load(folders: Iterable[Path], metric: str) -> Study:
-    """Read every `run.json` under the folders.
+def load(
+    places_: Sequence[str | Path], metric: str | None, by: Sequence[str] = ("strategy",), where: str = ""
+) -> Study:
+    """Read every record under folders or at W&B addresses, and put each run into its place.
 
     Args:
-        folders: studies, or any folders above runs.
-        metric: a key of `metrics.selected`, e.g. `test/accuracy`.
+        places_: as `reading.begin` takes them.
+        metric: as `arrange` takes the rest.
+        by: likewise.
+        where: likewise.
 
     Raises:
-        InputError: no finished run, or no such metric.
+        InputError: likewise.
     """
-    folders = list(folders)
-    kept: dict[str, dict[str, Any]] = {}
-    left_out = []
-    for file in sorted(file for folder in folders for file in folder.rglob("run.json")):
-        record = results.read(file.parent)
-        if record is None or not record.keys() >= _KEYS:
-            left_out.append((file.parent, "unreadable"))
-        elif record["status"] != "finished":
-            left_out.append((file.parent, f"{record['status']}: {record.get('reason', '')}"))
-        elif record["run_id"] in kept:
-            left_out.append((file.parent, "the same run lies elsewhere too"))
-        elif record["study"] == "pretraining" and file.parent.parent not in folders:
-            left_out.append((file.parent, "pretraining of a source"))
-        elif metric in record["metrics"]["selected"] and record["metrics"]["selected"][metric] is None:
-            left_out.append((file.parent, f"{metric} is no number"))
+    return arrange(begin(places_)(), places_, metric, by, where)
+
+
+def arrange(
+    found: Found, places_: Sequence[str | Path], metric: str | None, by: Sequence[str] = ("strategy",), where: str = ""
+) -> Study:
+    """Put each run that was read into its place.
+
+    Args:
+        found: runs, and what is none.
+        places_: where they were read, for messages.
+        metric: of the selected epoch, e.g. `test/accuracy`; None: accuracy, else what most runs were tested by.
+        by: axes or config keys that make the rows.
+        where: a condition on runs; empty: all.
+
+    Raises:
+        InputError: no finished run, no such metric, key or condition.
+    """
+    runs, left_out = found
+    names = ", ".join(map(str, places_))
+    if not runs:
+        reasons = "; ".join(map(str, left_out[:3]))
+        raise InputError(f"there is no finished run under {names} ({reasons or 'none at all'})")
+    if where:
+        runs, others = _asked_for(runs, where)
+        left_out = [*left_out, *others]
+        if not runs:
+            raise InputError(f"no finished run under {names} has {where}")
+    metric = metric or _primary(runs)
+    runs, without = _with_metric(runs, metric)
+    placed = places(runs, by)
+    runs, twice = _one_a_seed(runs, placed)
+    rows = [_row(run, placed[run.run_id], metric) for run in runs]
+    rows.sort(key=lambda row: [_natural(str(row[key])) for key in (*SETTING, "strategy", "seed")])
+    names = ", ".join(dict.fromkeys(run.study for run in runs))
+    return Study(
+        names, metric, pd.DataFrame(rows), {run.run_id: run for run in runs}, placed, (*left_out, *without, *twice)
+    )
+
+
+def _asked_for(runs: Sequence[Run], where: str) -> tuple[list[Run], list[LeftOut]]:
+    """The runs of which a condition holds, and the others."""
+    holds = condition(where)
+    check_keys(where, runs)
+    kept = {run.run_id: holds(run) for run in runs}
+    others = [LeftOut(run.where, "not asked for", where) for run in runs if not kept[run.run_id]]
+    return [run for run in runs if kept[run.run_id]], others
+
+
+def _primary(runs: Sequence[Run]) -> str:
+    """Accuracy where a run has it, else the test metric that most runs have."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        for key in run.metrics["selected"] or ():
+            if key.startswith("test/") and key != "test/loss":
+                counts[key] = counts.get(key, 0) + 1
+    if not counts:
+        return "test/loss"
+    return "test/accuracy" if "test/accuracy" in counts else max(counts, key=lambda key: counts[key])
+
+
+def _with_metric(runs: Sequence[Run], metric: str) -> tuple[list[Run], list[LeftOut]]:
+    """The runs that have a number for the metric, and the others."""
+    kept, left_out = [], []
+    for run in runs:
+        selected = run.metrics["selected"] or {}
+        if metric not in selected:
+            known = ", ".join(key for key in selected if "/" in key)
+            left_out.append(LeftOut(run.where, "no metric", f"{metric} is not among its own ({known})"))
+        elif not isinstance(selected[metric], (int, float)) or not isfinite(selected[metric]):
+            left_out.append(LeftOut(run.where, "no number", f"{metric} is NaN or infinite"))
         else:
-            kept[record["run_id"]] = record
+            kept.append(run)
+    if not kept and any(item.kind == "no number" for item in left_out):
+        raise InputError(f"{metric} is NaN or infinite in all of the {len(runs)} runs; choose another --metric")
     if not kept:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
-        raise InputError(f"there is no finished run under {', '.join(map(str, folders))} ({reasons or 'none at all'})")
-    told_apart = _told_apart(list(kept.values()))
-    rows = [_row(record, *told_apart[record["run_id"]], metric) for record in kept.values()]
-    return Study(pd.DataFrame(rows), tuple(left_out), folders[0])
+        raise unknown("metric", metric, {key: 0 for run in runs for key in run.metrics["selected"] or () if "/" in key})
+    return kept, left_out
 
 
-def _row(record: Mapping[str, Any], setting: str, variant: str, metric: str) -> dict[str, Any]:
-    selected = record["metrics"]["selected"]
-    if metric not in selected:
-        raise unknown("metric", metric, [key for key in selected if "/" in key])
-    axes, cost, target = record["axes"], record["cost"], record["config"].get("target", {})
-    folds = target.get("folds") is not None
+def _one_a_seed(runs: Sequence[Run], placed: dict[str, Place]) -> tuple[list[Run], list[LeftOut]]:
+    """One run for each place and seed; a second one differs in nothing that is compared, say in what it also logged."""
+    kept: dict[tuple[Any, ...], Run] = {}
+    left_out = []
+    for run in runs:
+        place = placed[run.run_id]
+        key = (*place.setting.values(), place.row, str(run.seed))
+        if key in kept:
+            left_out.append(LeftOut(run.where, "duplicate", f"as {kept[key].where}, up to what is not compared"))
+        else:
+            kept[key] = run
+    return list(kept.values()), left_out
+
+
+def _row(run: Run, place: Place, metric: str) -> dict[str, Any]:
+    def of(which: str) -> Any:
+        return (run.metrics[which] or {}).get(metric)
+
+    split = metric.partition("/")[2]
     return {
-        **{key: axes[key] for key in _SETTING},
-        "target": f"{axes['target']}{setting}",
-        "strategy": f"{axes['strategy']}{variant}",
-        "seed": f"{axes['seed']}, fold {target['fold']}" if folds else axes["seed"],
-        "score": selected[metric],
-        "trainable_parameters": cost["trainable_parameters"],
-        "seconds": cost["seconds"],
+        "run_id": run.run_id,
+        "where": run.where,
+        **{key: place.setting[key] for key in SETTING},
+        "strategy": place.row,
+        "method": str(run.axes["strategy"]),
+        "seed": run.seed,
+        "score": of("selected"),
+        "val": (run.metrics["selected"] or {}).get(f"val/{split}"),
+        "last": of("last"),
+        "oracle": of("oracle"),
+        **{key: run.cost.get(key) for key in _COSTS},
     }
 
 
-def _told_apart(records: list[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
-    """What, besides the seed, varies among the runs of one strategy: ` key=value` for each such key.
-
-    A key that varies within every strategy, such as the label budget, makes settings: strategies are compared within
-    one. A key of the strategy, or one that varies within some strategies alone, makes variants of these.
-
-    Returns:
-        (setting, variant) by run id.
-    """
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for record in records:
-        groups.setdefault(tuple(record["axes"][key] for key in (*_SETTING, "strategy")), []).append(record)
-    flat = {record["run_id"]: dict(_flat(record["config"])) for record in records}
-    varying = {axes: _varying([flat[record["run_id"]] for record in group]) for axes, group in groups.items()}
-    named = {}
-    for axes, group in groups.items():
-        beside = [keys for other, keys in varying.items() if other[:-1] == axes[:-1]]
-        shared = {key for key in set.intersection(*beside) if not key.startswith("strategy.") and len(beside) > 1}
-        for record in group:
-            config = flat[record["run_id"]]
-            setting, variant = (
-                "".join(f" {key}={config.get(key)}" for key in sorted(keys))
-                for keys in (shared, varying[axes] - shared)
-            )
-            named[record["run_id"]] = (setting, variant)
-    return named
+def _natural(text: str) -> list[tuple[float, str]]:
+    """An order in which `labels=5` comes before `labels=10`."""
+    return [(float(part), "") if number else (0.0, part) for number, part in _numbered(text)]
 
 
-def _varying(configs: list[dict[str, str]]) -> set[str]:
-    keys = {key for config in configs for key in config}
-    return {key for key in keys if len({config.get(key) for config in configs}) > 1} - {"target.fold"}
-
-
-def _flat(config: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in config.items():
-        if not prefix and key in _NOT_VARIED:
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
+def _numbered(text: str) -> Iterator[tuple[bool, str]]:
+    for at, part in enumerate(_NUMBER.split(text)):
+        yield bool(at % 2), part

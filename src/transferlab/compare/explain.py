@@ -1,0 +1,201 @@
+"""What the numbers say, in sentences: what to mind, and what distinguished the winner."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from transferlab.compare.metric import Metric
+from transferlab.compare.records import Study
+from transferlab.compare.runs import Run
+from transferlab.compare.settings import SETTING
+
+# name of a diagnostic -> (what a higher value says, what a lower one says), of the winner beside the others
+_WORDS = {
+    "relative_drift": ("moved further from its start", "moved less from its start"),
+    "cka": ("kept features more like the source's", "changed its features more, away from the source's"),
+    "feature_rank": ("used more directions of its features", "used fewer directions of its features"),
+    "gradient_cosine": ("had losses that pulled more alike", "had losses that pulled against each other more"),
+    "calibration_error": ("was less well calibrated", "was better calibrated"),
+    "forgetting": ("forgot more of the source", "forgot less of the source"),
+}
+_DIAGNOSTICS = "diagnostics/"
+_PROBE = "diagnostics/samples"  # how many were looked at, no finding
+# How far a winner must stand apart to be called different: in standard deviations over seeds, and in shares of a value.
+_APART, _WORTH_SAYING = 2.0, 0.05
+
+
+def diagnostics_of(runs: pd.DataFrame, records: Mapping[str, Run]) -> pd.DataFrame:
+    """What was measured beside the scores, at the last epoch that has it; forgetting is the source accuracy lost.
+
+    Returns:
+        One row a strategy and name: setting, strategy, name (as in the history, without `diagnostics/`), mean, sd,
+        runs.
+    """
+    rows = []
+    for key, group in runs.groupby([*SETTING, "strategy"], sort=False):
+        values: dict[str, list[float]] = {}
+        for name in group["run_id"]:
+            for what, value in _measured(records[name]):
+                values.setdefault(what, []).append(value)
+        for what, found in values.items():
+            sd = float(np.std(found, ddof=1)) if len(found) > 1 else float("nan")
+            setting = dict(zip([*SETTING, "strategy"], key, strict=True))
+            rows.append({**setting, "name": what, "mean": float(np.mean(found)), "sd": sd, "runs": len(found)})
+    return pd.DataFrame(rows, columns=[*SETTING, "strategy", "name", "mean", "sd", "runs"])
+
+
+def winners(
+    table: pd.DataFrame, verdicts: pd.DataFrame, measured: pd.DataFrame, metric: Metric, baseline: str
+) -> dict[str, str]:
+    """One paragraph for each setting: who scored best, how surely, and what it did differently."""
+    found = {}
+    for setting, group in table.groupby(SETTING, sort=False):
+        source, target, backbone = setting
+        if len(group) < 2:
+            found[f"{source} -> {target}, {backbone}"] = (
+                f"{group['strategy'].iloc[0]} is alone here: nothing to compare it with."
+            )
+            continue
+        best, second = group.iloc[0], group.iloc[1]
+        sentences = [
+            f"{best['strategy']} has the best mean, {metric.text(best['mean'])}"
+            f"{metric.interval(best['low'], best['high'])} ({metric.label}), before {second['strategy']} with "
+            f"{metric.text(second['mean'])}.",
+            _surely(best, baseline, metric),
+            *_judged(best["strategy"], setting, verdicts, metric),
+            _apart(best["strategy"], setting, measured),
+        ]
+        found[f"{source} -> {target}, {backbone}"] = " ".join(filter(None, sentences))
+    return found
+
+
+def notes_of(
+    study: Study, table: pd.DataFrame, baseline: str, asked: str | None, left: Sequence[str], metric: Metric
+) -> tuple[str, ...]:
+    """What a reader must know to read the tables rightly; only what applies."""
+    notes = []
+    few, seeds = int(table["seeds"].min()), int(table["paired_seeds"].max())
+    if few < 3:
+        notes.append("Fewer than 3 seeds in a row: nothing can be concluded from it.")
+    if asked is None and baseline != "scratch" and len(table) > 1:
+        notes.append(f"No row is named scratch: differences are to {baseline} (--baseline names another).")
+    if 2 <= seeds < 6:
+        smallest = 2 / 2**seeds
+        notes.append(
+            f"{seeds} paired seeds cannot give a permutation or Wilcoxon p below {smallest:.3g}, whatever the "
+            "difference; 6 are the fewest that can fall below 0.05. The intervals assume normal differences instead."
+        )
+    uneven = table[(table["paired_seeds"] > 0) & (table["paired_seeds"] < table["seeds"])]
+    if len(uneven):
+        named = ", ".join(dict.fromkeys(uneven["strategy"]))
+        notes.append(f"Not all seeds are shared with {baseline}: {named} is paired on the common ones alone.")
+    lonely = table[(table["paired_seeds"] == 0) & (table["strategy"] != baseline)]
+    without = lonely.groupby(SETTING).filter(lambda group: baseline not in set(_names(table, group)))
+    for target in dict.fromkeys(without["target"]):
+        notes.append(f"{target} has no run of {baseline}, so nothing is paired there.")
+    if left:
+        notes.append(f"Not in every setting, and so not in the overall table: {', '.join(left)}.")
+    if shared := _one_target(table):
+        notes.append(
+            f"{shared} settings share a target: over all settings they count as tasks of their own, and are not."
+        )
+    notes += _unequal(study)
+    others = sum(item.kind == "no metric" for item in study.left_out)
+    if others:
+        notes.append(f"{others} runs have no {metric.name}: another task is measured otherwise (--metric).")
+    return tuple(notes)
+
+
+def _one_target(table: pd.DataFrame) -> int:
+    """How many settings differ in more than source, target and backbone from another, say in the label budget."""
+    settings = table[SETTING].drop_duplicates()
+    first = settings.assign(target=settings["target"].str.split(" ").str[0])
+    return int(first.duplicated(keep=False).sum())
+
+
+def _names(table: pd.DataFrame, group: pd.DataFrame) -> Sequence[str]:
+    same = (table[SETTING] == group[SETTING].iloc[0]).all(axis=1)
+    return list(table.loc[same, "strategy"])
+
+
+def _unequal(study: Study) -> list[str]:
+    """Budgets that differ between strategies of one setting without varying within any of them."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for _, group in study.table.groupby(SETTING):
+        for key in ("trainer.max_epochs", "batch_size", "optimizer.lr"):
+            values: dict[str, set[str]] = {}
+            for name, strategy in zip(group["run_id"], group["strategy"], strict=True):
+                values.setdefault(strategy, set()).add(str(study.runs[name].config.get(key)))
+            if len(set().union(*values.values())) > 1 and all(key not in strategy for strategy in values):
+                for strategy, having in values.items():
+                    found.setdefault(key, {}).setdefault(strategy, set()).update(having)
+    return [
+        f"{key} is not the same for all strategies: "
+        + ", ".join(f"{strategy} {'/'.join(sorted(values))}" for strategy, values in having.items())
+        + "."
+        for key, having in found.items()
+    ]
+
+
+def _surely(best: pd.Series, baseline: str, metric: Metric) -> str:
+    """How sure the winner's difference to the baseline is."""
+    if pd.isna(best["difference"]):
+        return ""
+    name, difference = baseline, metric.text(best["difference"], "+")
+    interval = metric.interval(best["difference_low"], best["difference_high"], "+")
+    if not interval:
+        return f"One seed ({difference} over {name}) proves nothing."
+    if best["difference_low"] > 0 or best["difference_high"] < 0:
+        return f"Paired by seed it differs from {name} by {difference}{interval}."
+    settle = best["seeds_to_settle"]
+    needed = f"{int(settle)} seeds" if np.isfinite(settle) else "more seeds than anyone runs"
+    return (
+        f"Paired by seed it differs from {name} by {difference}{interval}, which is not settled: if difference and "
+        f"spread are what they seem, {needed} would settle it."
+    )
+
+
+def _judged(strategy: str, setting: Any, verdicts: pd.DataFrame, metric: Metric) -> list[str]:
+    rows = verdicts[(verdicts["strategy"] == strategy) & (verdicts[SETTING] == list(setting)).all(axis=1)]
+    rows = rows[rows["verdict"].notna()]
+    return [f"Against {row['twin']} the verdict is: {row['verdict']}." for _, row in rows.iterrows()]
+
+
+def _apart(strategy: str, setting: Any, measured: pd.DataFrame) -> str:
+    """In which diagnostics the winner stands apart from all others; without a spread over seeds nothing is said."""
+    here = measured[(measured[SETTING] == list(setting)).all(axis=1)]
+    said: dict[str, list[str]] = {}
+    compared = False
+    for name, group in here.groupby("name", sort=False):
+        kind, _, where = str(name).partition("/")
+        own, others = group[group["strategy"] == strategy], group[group["strategy"] != strategy]
+        if kind not in _WORDS or own.empty or others.empty or group["sd"].isna().any():
+            continue
+        compared = True
+        value, least, most = float(own["mean"].iloc[0]), float(others["mean"].min()), float(others["mean"].max())
+        nearest = most if value > most else least
+        gap = max(_APART * float(group["sd"].max()), _WORTH_SAYING * abs(nearest))
+        if value > most + gap or value < least - gap:
+            words = _WORDS[kind][0 if value > most else 1]
+            said.setdefault(words, []).append(f"{where + ' ' if where else ''}{value:.3g}, the nearest {nearest:.3g}")
+    if not compared:
+        return ""
+    if not said:
+        return "No diagnostic sets it apart from all others by two standard deviations over seeds."
+    told = "; ".join(f"it {words} ({'; '.join(values)})" for words, values in said.items())
+    return f"What set it apart from all others: {told}. These are differences, not causes."
+
+
+def _measured(run: Run) -> list[tuple[str, float]]:
+    found = []
+    for key, values in run.curves.values.items():
+        known = values[~np.isnan(values)]
+        if key.startswith(_DIAGNOSTICS) and key != _PROBE and len(known):
+            found.append((key.removeprefix(_DIAGNOSTICS), float(known[-1])))
+    forgotten = run.forgetting or {}
+    before, after = forgotten.get("source_accuracy_before"), forgotten.get("source_accuracy_after")
+    if before is not None and after is not None:
+        found.append(("forgetting", float(before) - float(after)))
+    return found

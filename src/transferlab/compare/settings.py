@@ -1,0 +1,114 @@
+"""What is compared with what: the rows of a table, and the settings that make a table each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transferlab.compare.runs import Run
+from transferlab.errors import unknown_key
+
+AXES = ("source", "target", "backbone")
+SETTING = list(AXES)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands.
+
+    Attributes:
+        setting: source, target (with what else every row varies in) and backbone: the table.
+        row: what is compared: the strategy with what it alone varies in, or what `--by` names.
+        variant: config keys that tell this row from others of its strategy.
+        varying: config keys that vary at all among runs of the same axes and strategy.
+    """
+
+    setting: Mapping[str, str]
+    row: str
+    variant: Mapping[str, str]
+    varying: frozenset[str]
+
+
+def places(runs: Sequence[Run], by: Sequence[str]) -> dict[str, Place]:
+    """The place of every run, by run id.
+
+    Under `by=["strategy"]`: a key that varies within every strategy, such as the label budget, makes settings:
+    strategies are compared within one. A key of the strategy, or one that varies within some strategies alone, makes
+    variants of these. Under any other `by`, whatever else varies makes settings.
+
+    Args:
+        runs: finished ones.
+        by: axes or config keys that make the rows.
+
+    Raises:
+        InputError: no run has such a key.
+    """
+    known = dict.fromkeys(key for run in runs for key in (*run.axes, *run.config))
+    for key in by:
+        if key not in known:
+            raise unknown_key("axis or config key for --by", key, known)
+    return _by_strategy(runs) if list(by) == ["strategy"] else _by_keys(runs, by)
+
+
+def _by_strategy(runs: Sequence[Run]) -> dict[str, Place]:
+    groups = _grouped(runs, (*AXES, "strategy"))
+    texts = {run.run_id: run.identity for run in runs}
+    varying = {axes: differing_keys([texts[run.run_id] for run in group]) for axes, group in groups.items()}
+    beside: dict[tuple[Any, ...], list[set[str]]] = {}
+    for axes, keys in varying.items():
+        beside.setdefault(axes[:-1], []).append(keys)
+    found = {}
+    for axes, group in groups.items():
+        others = beside[axes[:-1]]
+        shared = {key for key in set.intersection(*others) if not key.startswith("strategy.") and len(others) > 1}
+        for run in group:
+            text = texts[run.run_id]
+            variant = {key: text.get(key, "None") for key in sorted(varying[axes] - shared)}
+            setting = dict(zip(AXES, map(str, axes), strict=False))
+            setting["target"] += _suffix({key: text.get(key, "None") for key in sorted(shared)})
+            found[run.run_id] = Place(setting, f"{axes[-1]}{_suffix(variant)}", variant, frozenset(varying[axes]))
+    return found
+
+
+def _by_keys(runs: Sequence[Run], by: Sequence[str]) -> dict[str, Place]:
+    axes = [axis for axis in (*AXES, "strategy") if axis not in by]
+    prefixes = tuple(f"{key}." for key in by)
+    texts = {run.run_id: {**run.identity, **{key: str(value_of(run, key)) for key in by}} for run in runs}
+    varying = {
+        key
+        for group in _grouped(runs, axes).values()
+        for key in differing_keys([texts[run.run_id] for run in group])
+        # what an axis is made of varies with it
+        if key not in by and not key.startswith(prefixes)
+    }
+    found = {}
+    for run in runs:
+        text = texts[run.run_id]
+        setting = {axis: "any" if axis in by else str(run.axes[axis]) for axis in AXES}
+        strategy = {} if "strategy" in by else {"strategy": str(run.axes["strategy"])}
+        setting["target"] += _suffix({**strategy, **{key: text[key] for key in sorted(varying) if key in text}})
+        row = text[by[0]] if len(by) == 1 else _suffix({key: text[key] for key in by}).strip()
+        found[run.run_id] = Place(setting, row, {}, frozenset(varying))
+    return found
+
+
+def value_of(run: Run, key: str) -> Any:
+    """What an axis or a config key says of a run; None where it says nothing."""
+    return run.axes[key] if key in run.axes else run.config.get(key)
+
+
+def _grouped(runs: Sequence[Run], axes: Sequence[str]) -> dict[tuple[Any, ...], list[Run]]:
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run.axes[axis] for axis in axes), []).append(run)
+    return groups
+
+
+def differing_keys(configs: Sequence[Mapping[str, str]]) -> set[str]:
+    """The keys whose values differ; the fold is a block like the seed."""
+    first = configs[0]
+    keys = {key for config in configs for key in config} - {"target.fold"}
+    return {key for key in keys if any(config.get(key) != first.get(key) for config in configs)}
+
+
+def _suffix(values: Mapping[str, str]) -> str:
+    return "".join(f" {key}={value}" for key, value in values.items())

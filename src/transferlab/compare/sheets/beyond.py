@@ -1,0 +1,82 @@
+"""Over all settings and beside the scores: overall, ranks, diagnostics, what is left out."""
+
+from string import ascii_uppercase
+
+from transferlab.compare.comparison import Comparison
+from transferlab.compare.sheets.sheet import Sheet, in_order, orders, settings, sheet, titled
+from transferlab.compare.wording import NONE, measure_text, number, p_text, ratio_text
+
+_OVERALL = (
+    "Over all settings that every strategy has: the interquartile mean of all runs and the chance that a run beats one "
+    "of the baseline (Agarwal et al. 2021), with a bootstrap interval stratified by setting and Newcombe's score "
+    "interval; the mean rank, 1 is best."
+)
+_WHOLE = "whole net"
+
+
+def overall(comparison: Comparison) -> list[Sheet]:
+    """Strategies over several settings."""
+    metric = comparison.metric
+    columns = ["strategy", "settings", "runs", f"interquartile mean of {metric.label} [95 %]"]
+    columns += [f"chance to beat {comparison.baseline} [95 %]", "mean rank"]
+    rows = [
+        (
+            row["strategy"],
+            str(row["settings"]),
+            str(row["runs"]),
+            metric.text(row["iqm"]) + metric.interval(row["iqm_low"], row["iqm_high"]),
+            ratio_text(row["improvement"], row["improvement_low"], row["improvement_high"]),
+            ratio_text(row["rank"]),
+        )
+        for row in comparison.overall.to_dict("records")
+    ]
+    return sheet("overall", "Over all settings", columns, rows, _OVERALL, keep=4)
+
+
+def ranks(comparison: Comparison) -> list[Sheet]:
+    """Mean ranks, their test and who cannot be told from whom."""
+    found = comparison.ranks
+    if found is None:
+        return []
+    letters = {
+        name: "".join(_letter(at) for at, clique in enumerate(found.cliques) if name in clique)
+        for name in found.mean.index
+    }
+    rows = [(str(name), ratio_text(rank), letters[name] or NONE) for name, rank in found.mean.items()]
+    note = (
+        f"Over {found.tasks} settings. Friedman: chi-square {found.chi2:.2f}, p {p_text(found.p)}; Iman and Davenport: "
+        f"F {found.f:.2f}, p {p_text(found.f_p)}. Critical difference of mean ranks at 5 % (Nemenyi; Demsar 2006): "
+        f"{found.critical_difference:.2f}. Strategies that share a letter are not surely different."
+    )
+    return sheet("ranks", "Mean ranks", ("strategy", "mean rank", "alike"), rows, note, keep=3)
+
+
+def diagnostics(comparison: Comparison) -> list[Sheet]:
+    """What was measured beside the scores, by stage."""
+    order, found = orders(comparison.table), []
+    note = "Mean over seeds of each run's last measured value, the standard deviation over seeds behind it."
+    for setting, group in settings(comparison.diagnostics):
+        cells: dict[tuple[str, str], dict[str, str]] = {}
+        for row in in_order(group, order[setting]).to_dict("records"):
+            what, _, where = str(row["name"]).partition("/")
+            text = measure_text(row["mean"])
+            text += "" if number(row["sd"]) != number(row["sd"]) else f" ({measure_text(row['sd'])})"
+            cells.setdefault((what, row["strategy"]), {})[where or _WHOLE] = text
+        stages = list(dict.fromkeys(where for by_stage in cells.values() for where in by_stage))
+        kinds = list(dict.fromkeys(what for what, _ in cells))
+        ordered = sorted(cells.items(), key=lambda item: kinds.index(item[0][0]))
+        rows = [(what, name, *(values.get(stage, NONE) for stage in stages)) for (what, name), values in ordered]
+        found += sheet("diagnostics", titled(setting), ["diagnostic", "strategy", *stages], rows, note, keep=2)
+    return found
+
+
+def left_out(comparison: Comparison) -> list[Sheet]:
+    """Every record that is not compared."""
+    rows = [(item.where, item.kind, item.reason or NONE) for item in comparison.study.left_out]
+    return sheet(
+        "left_out", "Left out", ("where", "kind", "reason"), rows, "These records were found, but not compared."
+    )
+
+
+def _letter(at: int) -> str:
+    return ascii_uppercase[at] if at < len(ascii_uppercase) else f"({at + 1})"

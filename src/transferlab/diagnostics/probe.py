@@ -1,0 +1,79 @@
+"""A few fixed samples to look at a net with, and the promise that looking changes nothing."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transferlab.data.module import Domain, TransferData
+from transferlab.data.samples import Samples
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Samples as they were read; they are normalised a batch at a time.
+
+    Attributes:
+        x: inputs (n, ...), uint8 or float.
+        y: labels (n,).
+        data: normalises them.
+    """
+
+    x: Tensor
+    y: Tensor
+    data: TransferData
+
+    @classmethod
+    def of(cls, samples: Samples, count: int, data: TransferData) -> "Probe":
+        """At most `count` samples, in their order and evenly spaced, so that a set sorted by class shows them all."""
+        count = min(count, len(samples))
+        return cls(*samples[torch.linspace(0, len(samples) - 1, count).round().long().tolist()], data)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batches(self, size: int, near: nn.Module) -> Iterator[Domain]:
+        """Batches of nearly equal sizes, `size` at most, where `near` lies and of its kind of numbers."""
+        parameter = next(near.parameters())
+        for x, y in zip(*(tensor.tensor_split(-(-len(self) // size)) for tensor in (self.x, self.y)), strict=True):
+            x, y = self.data.on_after_batch_transfer((x.to(parameter.device), y.to(parameter.device)), 0)
+            yield x.to(parameter.dtype), y
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Within, the module is in evaluation mode; afterwards its modes and all random states are as before."""
+    modes = [(part, part.training) for part in module.modules()]
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        module.eval()
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode  # not part.train(mode), which would reach into its children
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)
+
+
+@contextmanager
+def remembered(module: nn.Module) -> Iterator[None]:
+    """Afterwards the buffers of a module, a transfer loss's memory say, are the same tensors with the same values."""
+    held = [(part, dict(part._buffers)) for part in module.modules() if part._buffers]
+    values = [{name: None if b is None else b.clone() for name, b in buffers.items()} for _, buffers in held]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for (part, buffers), before in zip(held, values, strict=True):
+                part._buffers = buffers
+                for name, value in before.items():
+                    if value is not None:
+                        part.get_buffer(name).copy_(value)

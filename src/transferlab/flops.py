@@ -1,0 +1,108 @@
+"""Floating-point operations of a run's training, by torch's counter."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.flop_counter import FlopCounterMode
+
+from transferlab.module import TransferModule
+
+_log = logging.getLogger(__name__)
+
+
+class Flops(Callback):
+    """Counts one step for each set of trainable stages, and the target samples trained under each set.
+
+    What is counted is forward and backward of training steps: matrix products, convolutions and attention, a
+    multiplication and an addition being two operations. With N steps' worth of target samples the run costs
+
+        flops = sum over sets of (flops of the measured step / target samples in it) x target samples trained on
+
+    so a batch of the source beside the target's counts as part of what a target sample costs. Not included: the
+    optimiser's step, evaluation, and the source's pretraining, whose record has a count of its own. The measured step
+    is an ordinary one of the run, the first of the first epoch in which the set trains; the counter looks on. State
+    travels in the checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.sets: dict[str, dict[str, int]] = {}
+        self.failed = False
+        self._counter: _Counter | None = None
+
+    @property
+    def total(self) -> int | None:
+        """Operations of the run so far; None where the counter failed or no step was done."""
+        if self.failed or not self.sets:
+            return None
+        return sum(one["step"] * one["samples"] // one["batch"] for one in self.sets.values())
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin to count, if no step of these stages has been counted."""
+        if batch_idx or self.failed or _stages(pl_module) in self.sets:
+            return
+        self._counter = _Counter(display=False)
+        try:
+            cast(Any, self._counter).__enter__()
+        except Exception as error:
+            self._counter = None
+            self._give_up(error)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End counting before the optimiser steps."""
+        if (counter := self._stop()) is None:
+            return
+        if counter.error is not None or not counter.get_total_flops():
+            self._give_up(counter.error or "torch's counter has no formula for any operation of this model")
+            return
+        self.sets[_stages(pl_module)] = {"step": int(counter.get_total_flops()), "batch": 0, "samples": 0}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Mapping[str, Any], batch_idx: int
+    ) -> None:
+        """Count the target samples trained on."""
+        if (one := self.sets.get(_stages(pl_module))) is not None:
+            samples = len(batch["target"][1])
+            one["batch"] = one["batch"] or samples
+            one["samples"] += samples
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop looking on: what happens after a failed step is none of the counter's business."""
+        self._stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything counted so far."""
+        return {"sets": self.sets, "failed": self.failed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.sets, self.failed = state_dict["sets"], state_dict["failed"]
+
+    def _stop(self) -> "_Counter | None":
+        counter, self._counter = self._counter, None
+        if counter is not None:
+            cast(Any, counter).__exit__(None, None, None)
+        return counter
+
+    def _give_up(self, reason: object) -> None:
+        self.failed = True
+        _log.warning("the run's FLOPs are not counted: %s", reason)
+
+
+class _Counter(FlopCounterMode):
+    """Torch's counter, except that a formula which fails ends the counting and not the training step."""
+
+    error: Exception | None = None
+
+    def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            self.error = error
+            return out
+
+
+def _stages(module: LightningModule) -> str:
+    assert isinstance(module, TransferModule)
+    return ",".join(module.trainable)

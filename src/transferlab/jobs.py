@@ -1,0 +1,109 @@
+"""The jobs of a command: Hydra composes them one by one, each is skipped or trained, and says so in a line."""
+
+import argparse
+import logging
+import os
+
+from omegaconf import DictConfig
+
+from transferlab.errors import DivergedError, InputError, plain
+from transferlab.folders import shipped
+from transferlab.progress import Pace
+
+_log = logging.getLogger("transferlab")
+_pace = Pace()
+_failures: list[Exception] = []
+_PARENT = "TRANSFERLAB_PARENT"  # the process that reports the failures of the jobs it ran itself
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line; what is no sentence of ours says its type, and how to see more."""
+    if isinstance(error, (InputError, DivergedError)):
+        return plain(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
+
+
+def begin() -> None:
+    """Forget the failures of an earlier command of this process."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception itself; `main` makes a sentence of it
+    os.environ[_PARENT] = str(os.getpid())
+    _failures.clear()
+
+
+def launch(args: argparse.Namespace) -> None:
+    """Hand a command line to Hydra, which runs its jobs; those that fail are kept for `end`."""
+    from hydra import version
+    from hydra._internal.utils import _run_hydra, get_args_parser
+
+    version.setbase("1.3")
+    _run_hydra(
+        args=argparse.Namespace(**vars(args)),  # a copy: Hydra writes into it
+        args_parser=get_args_parser(),
+        task_function=job,
+        config_path=str(shipped("conf")),
+        config_name="train",
+    )
+
+
+def end() -> None:
+    """Raise what failed since `begin`, the others having run nevertheless."""
+    if len(_failures) > 1:
+        raise InputError(f"{len(_failures)} jobs failed, the first with: {sentence(_failures[0])}")
+    if _failures:
+        raise _failures[0]
+
+
+def job(config: DictConfig) -> float | None:
+    """One job of Hydra's: skip what is done, else train; one line either way.
+
+    Returns:
+        The selected epoch's validation score, for sweepers that search.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from transferlab import results
+    from transferlab.record import title
+
+    if config.get("twins"):
+        config.twins = False  # of the command, not of its jobs: a saved config is one run
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+    number = int(HydraConfig.get().job.num) if multirun else 0
+    folder = results.folder(config)
+    before = results.read(folder)
+    if before is not None and before["status"] in ("finished", "diverged"):
+        _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
+        return _score(before)
+    if before is not None:
+        told = "trying again: %s failed before" if before["status"] == "failed" else "going on: %s did not end before"
+        _log.info(told, title(config))
+    from transferlab.train import run
+
+    _pace.start()
+    try:
+        record = run(config)
+    except Exception as error:
+        if os.environ.get(_PARENT) != str(os.getpid()):
+            raise  # in a worker process it is Hydra that carries it to the parent
+        if multirun:
+            _log.error("%s", _pace.line(number, f"{title(config)}: {sentence(error)}"))
+        if not (multirun and isinstance(error, DivergedError)):
+            _failures.append(error)
+        return None
+    _pace.stop()
+    _log.info("%s", _pace.line(number, f"{title(config)}: {_outcome(record)} ({folder})"))
+    return _score(record)
+
+
+def _outcome(record: dict[str, object]) -> str:
+    metrics, cost = record["metrics"], record["cost"]
+    assert isinstance(metrics, dict) and isinstance(cost, dict)
+    selected = metrics["selected"]
+    scores = ", ".join(f"{key} {value:.4f}" for key, value in selected.items() if key == "test/accuracy")
+    return f"{scores} (epoch {selected['epoch']}), {cost['seconds']:.1f} s"
+
+
+def _score(record: dict[str, object]) -> float | None:
+    metrics = record["metrics"]
+    selected = metrics.get("selected") if isinstance(metrics, dict) else None
+    return selected.get("val/accuracy") if isinstance(selected, dict) else None

@@ -1,0 +1,148 @@
+"""The oracle: what the best choice of an epoch would have been, had the test split been there to choose by.
+
+Never a result to report, always labelled so: beside the score of the declared rule it says how much the rule gave away.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
+from torchmetrics import MetricCollection
+
+from transferlab.errors import unknown
+from transferlab.selection.rules import Rule
+from transferlab.tasks.classification import Task
+
+
+class Net(Protocol):
+    """What is scored: a module with these parts."""
+
+    backbone: nn.Module
+    head: nn.Module
+    task: Task
+
+
+class Oracle(Callback):
+    """Scores the test split after every epoch, for the record alone.
+
+    Nothing is logged and nothing enters the history, so that no selection rule, schedule or tracker can read it; no
+    random number is drawn and every module's mode is put back, so that the training is the same with it and without it.
+    Its scores travel in the checkpoint. Stands behind `History`, so that its time is none of `fit_seconds`.
+
+    Args:
+        rule: the declared selection rule; the oracle looks at the same metric on the test split.
+        classes: outputs of the head.
+    """
+
+    def __init__(self, rule: Rule, classes: int) -> None:
+        self.metric = counterpart(rule)
+        self.classes = classes
+        self.rows: list[dict[str, Any]] = []
+        self.seconds = 0.0  # spent here by this process
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Build metrics and batches of its own.
+
+        Raises:
+            InputError: the task does not measure the metric.
+        """
+        net = cast(Net, pl_module)
+        self._metrics = net.task.metrics(self.classes).to(pl_module.device)
+        self._batches = cast(Any, trainer).datamodule.test_dataloader()
+        known = ["test/loss", *(f"test/{name}" for name in self._metrics)]
+        if self.metric not in known:
+            raise unknown("metric of the test split for the oracle", self.metric, known)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score the epoch just ended."""
+        started = time.perf_counter()
+        self.rows.append({"epoch": trainer.current_epoch, **evaluate(trainer, pl_module, self._batches, self._metrics)})
+        self.seconds += time.perf_counter() - started
+
+    def scores(self, history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """The best epoch by the test split, as validation and as the test split saw it; None where nothing was scored.
+
+        Args:
+            history: a row an epoch.
+        """
+        if not self.rows:
+            return None
+        row = best(self.rows, self.metric)
+        validated = {key: value for key, value in history[row["epoch"]].items() if key.startswith("val/")}
+        return {"rule": "oracle", "epoch": row["epoch"], **validated, **{k: v for k, v in row.items() if k != "epoch"}}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All scores so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.rows = state_dict["rows"]
+
+
+def counterpart(rule: Rule) -> str:
+    """The metric on the test split that answers to a rule's on validation: `test/loss` for `val/loss`.
+
+    A rule without a metric of the validation split, such as `last`, is measured by `test/accuracy`.
+    """
+    split, _, name = str(getattr(rule, "keywords", {}).get("metric", "")).partition("/")
+    return f"test/{name}" if split == "val" else "test/accuracy"
+
+
+def best(rows: Iterable[Mapping[str, Any]], metric: str) -> Mapping[str, Any]:
+    """The row with the highest score, of equals the latest; for a metric that ends in `loss`, the lowest.
+
+    A score that is NaN loses against every number.
+    """
+
+    def key(row: Mapping[str, Any]) -> tuple[float, int]:
+        score = -row[metric] if metric.endswith("loss") else row[metric]
+        return (score if score == score else float("-inf"), row["epoch"])
+
+    return max(rows, key=key)
+
+
+@torch.no_grad()
+def evaluate(
+    trainer: Trainer, module: LightningModule, batches: Iterable[Any], metrics: MetricCollection
+) -> dict[str, float]:
+    """Loss and metrics of a module on the test split, to the last bit what `trainer.test` gives for its weights.
+
+    Args:
+        trainer: in the middle of a fit; its precision and its way to the device are the test's.
+        module: a `TransferModule`; every part of it is back in its mode afterwards.
+        batches: of the test split, (x, y) each.
+        metrics: reset before and afterwards.
+
+    Returns:
+        `test/loss`, the mean over samples, and `test/<metric>`.
+    """
+    net, precision = cast(Net, module), trainer.precision_plugin
+    total, samples = torch.zeros((), device=module.device), 0
+    metrics.reset()
+    with _evaluation_mode(module), precision.test_step_context():
+        for batch in batches:
+            x, y = trainer.strategy.batch_to_device(precision.convert_input(batch))
+            outputs = net.head(net.backbone(x))
+            metrics.update(outputs, y)
+            # batch by batch in float32, the order and the type in which Lightning adds up what is logged
+            total, samples = total + net.task.loss(outputs, y).float() * len(y), samples + len(y)
+    scores = {"loss": total / samples, **metrics.compute()}
+    metrics.reset()
+    return {f"test/{name}": float(score) for name, score in scores.items()}
+
+
+@contextmanager
+def _evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards each part in the mode that it had: a frozen stage is in another than the rest."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
