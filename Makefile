@@ -35,6 +35,8 @@ quickstart: $(DONE)
 benchmark: $(DONE)
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/diagnostics.py
+	$(BIN)/python benchmarks/compare.py
+	$(BIN)/python benchmarks/intervals.py
 
 clean:
 	rm -rf .venv dist build

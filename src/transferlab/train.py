@@ -1,36 +1,27 @@
 """One run, from a config to a record: build, fit, test, record."""
 
-import errno
 import logging
 import time
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import WandbLogger
 
 from transferlab import building, pretraining, results
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
-from transferlab.data.module import TransferData
 from transferlab.data.target import describe
-from transferlab.diagnostics import saliency
-from transferlab.diagnostics.forgetting import Exam, forgetting
-from transferlab.diagnostics.settings import Settings
-from transferlab.diagnostics.watch import Watch
 from transferlab.environment import environment, peak_memory, quiet
 from transferlab.errors import DivergedError, InputError, plain
+from transferlab.fitting import fit
 from transferlab.flops import Flops
-from transferlab.history import History, KeepSelected, load_weights, save_weights
+from transferlab.history import History, KeepSelected, save_weights
 from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
 from transferlab.record import begin, summary, title
 from transferlab.results import Record
-from transferlab.selection.rules import Rule, name
+from transferlab.scoring import looked_back, scores
+from transferlab.selection.rules import Rule
 from transferlab.strategy import Strategy
 from transferlab.tracking import RunCard, Tracker
 from transferlab.trust import check_located_targets
@@ -122,7 +113,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     record["data"] = {**describe(parts), "source_weights": source}
     trainer.logger = tracker.start(_card(config, folder))
     try:
-        _fit(trainer, module, data, folder / RESUME, title(config))
+        fit(trainer, module, data, folder / RESUME, title(config))
     finally:
         record["history"] = history.rows
         record["cost"].update(_cost(module, history), flops=flops.total)
@@ -130,51 +121,10 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
         # looking on costs a strategy nothing
         record["cost"]["seconds"] += history.earlier + watch.earlier - oracle.seconds
     save_weights(module, folder / LAST)
-    record["metrics"] = {**_scores(module, data, trainer, history, keep, folder), "oracle": oracle.scores(history.rows)}
-    record.update(_looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, folder))
+    record["metrics"] = {**scores(module, data, trainer, history, keep), "oracle": oracle.scores(history.rows)}
+    record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, keep))
     record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
     (folder / RESUME).unlink(missing_ok=True)
-
-
-def _fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Path, what: str) -> None:
-    """Fit from the last checkpoint if there is one.
-
-    Raises:
-        DivergedError: the last step made the weights NaN or infinite; earlier ones show in the loss.
-    """
-    if resume.exists() and not _is_whole(resume):
-        _log.warning("%s is damaged: %s starts again from its first epoch", resume, what)
-        resume.unlink()
-    if resume.exists():
-        _log.info("resuming %s where it was interrupted", what)
-    try:
-        with _disk(resume.parent):
-            trainer.fit(module, datamodule=data, ckpt_path=resume if resume.exists() else None)
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
-        raise KeyboardInterrupt from stop
-    if not all(tensor.isfinite().all() for tensor in module.state_dict().values()):
-        raise DivergedError("the weights became NaN or infinite in the last epoch")
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether a file of torch's, which is a zip archive with checksums, was written to its end."""
-    try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            return archive.testzip() is None
-    except zipfile.BadZipFile:
-        return False
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """A disk that is full or read-only in the middle of a run ends it with the same sentence as at its start."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-            raise
-        with results.writable(folder):
-            raise
 
 
 def _source_weights(config: DictConfig) -> str:
@@ -221,56 +171,6 @@ def _card(config: DictConfig, folder: Path) -> RunCard:
         config=results.portable(config),
         folder=folder,
     )
-
-
-def _scores(
-    module: TransferModule, data: TransferData, trainer: Trainer, history: History, keep: KeepSelected, folder: Path
-) -> dict[str, Any]:
-    """The last and the selected epoch: what validation said of them, and now, for the first time, the test split."""
-
-    def scored(row: Mapping[str, Any]) -> dict[str, Any]:
-        trainer.test(module, datamodule=data, verbose=False)
-        if not trainer.callback_metrics["test/loss"].isfinite():
-            raise DivergedError(f"the loss of epoch {row['epoch']} on unseen samples is NaN or infinite")
-        tested = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
-        validated = {key: value for key, value in row.items() if key.startswith("val/")}
-        return {"epoch": row["epoch"], **validated, **tested}
-
-    last = scored(history.rows[-1])
-    if keep.epoch == last["epoch"]:
-        selected = last
-    else:
-        load_weights(module, folder / SELECTED)
-        selected = scored(history.rows[keep.epoch])
-    return {"selected": {"rule": name(keep.rule), **selected}, "last": last}
-
-
-def _looked_back(
-    module: TransferModule,
-    data: TransferData,
-    trainer: Trainer,
-    classes: Sequence[str],
-    diagnostics: Settings,
-    watch: Watch,
-    exam: Exam | None,
-    folder: Path,
-) -> dict[str, Any]:
-    """What diagnostics say of the selected weights: what is forgotten of the source, and where the net looks."""
-    said: dict[str, Any] = {}
-    if exam is None and not diagnostics.samples:
-        return said
-    started = time.perf_counter()
-    load_weights(module, folder / SELECTED)
-    module.to(trainer.strategy.root_device)  # from where Lightning has moved it
-    if exam is not None:
-        said["forgetting"] = forgetting(exam, module.backbone, watch.plan.exam)
-    if diagnostics.samples:
-        results.write_bytes(folder / saliency.FILE, saliency.picture(diagnostics.samples, module, data, classes))
-        said["saliency"] = saliency.FILE
-        if isinstance(trainer.logger, WandbLogger):
-            trainer.logger.log_image("saliency", [str(folder / saliency.FILE)])
-    watch.seconds += time.perf_counter() - started
-    return said
 
 
 def _cost(module: TransferModule, history: History) -> dict[str, Any]:

@@ -107,11 +107,8 @@ def test_a_bound_of_the_probability_is_as_far_as_its_own_chance_lets_the_estimat
     found = probability_of_improvement(tasks(sizes, 0, 0.02), tasks(sizes, 1))
     rng = np.random.default_rng(99)
     for bound in (found.low, found.high):
-        # exponential scores of these means beat one another with this probability; their variance is the one supposed
-        draws = [
-            (rng.exponential(bound, (20_000, n, 1)) > rng.exponential(1 - bound, (20_000, 1, n))).mean((1, 2))
-            for n in sizes
-        ]
+        effect = stats.norm.ppf(bound) * sqrt(2)  # of normal scores that beat one another with this probability
+        draws = [(rng.normal(effect, 1, (20_000, n, 1)) > rng.normal(0, 1, (20_000, 1, n))).mean((1, 2)) for n in sizes]
         error = np.std(np.mean(draws, axis=0))
         assert abs(found.mean - bound) == pytest.approx(1.96 * error, rel=0.03)
 

@@ -7,9 +7,10 @@ import pandas as pd
 
 from transferlab.compare import aggregate, budgets, curves, ranks, table, verdicts
 from transferlab.compare.curves import Band, Key, Timeline
-from transferlab.compare.explain import diagnostics_of, notes_of, winners
+from transferlab.compare.explain import diagnostics_of, winners
 from transferlab.compare.honesty import honest
 from transferlab.compare.metric import Metric
+from transferlab.compare.notes import notes_of
 from transferlab.compare.ranks import Ranks
 from transferlab.compare.records import Study
 from transferlab.compare.settings import SETTING

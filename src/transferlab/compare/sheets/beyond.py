@@ -8,8 +8,8 @@ from transferlab.compare.wording import NONE, measure_text, number, p_text, rati
 
 _OVERALL = (
     "Over all settings that every strategy has: the interquartile mean of all runs and the chance that a run beats one "
-    "of the baseline (Agarwal et al. 2021), with a bootstrap interval stratified by setting and Newcombe's score "
-    "interval; the mean rank, 1 is best."
+    "of the baseline (Agarwal et al. 2021), with a bootstrap interval stratified by setting and a score "
+    "interval (Newcombe 2006); the mean rank, 1 is best."
 )
 _WHOLE = "whole net"
 

@@ -1,0 +1,77 @@
+"""What a reader must know to read the tables rightly, in sentences."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from transferlab.compare.metric import Metric
+from transferlab.compare.records import Study
+from transferlab.compare.settings import SETTING
+
+
+def notes_of(
+    study: Study, table: pd.DataFrame, baseline: str, asked: str | None, left: Sequence[str], metric: Metric
+) -> tuple[str, ...]:
+    """What a reader must know to read the tables rightly; only what applies."""
+    notes = []
+    few, seeds = int(table["seeds"].min()), int(table["paired_seeds"].max())
+    if few < 3:
+        notes.append("Fewer than 3 seeds in a row: nothing can be concluded from it.")
+    if asked is None and baseline != "scratch" and len(table) > 1:
+        notes.append(f"No row is named scratch: differences are to {baseline} (--baseline names another).")
+    if 2 <= seeds < 6:
+        smallest = 2 / 2**seeds
+        notes.append(
+            f"{seeds} paired seeds cannot give a permutation or Wilcoxon p below {smallest:.3g}, whatever the "
+            "difference; 6 are the fewest that can fall below 0.05. The intervals assume normal differences instead."
+        )
+    uneven = table[(table["paired_seeds"] > 0) & (table["paired_seeds"] < table["seeds"])]
+    if len(uneven):
+        named = ", ".join(dict.fromkeys(uneven["strategy"]))
+        notes.append(f"Not all seeds are shared with {baseline}: {named} is paired on the common ones alone.")
+    lonely = table[(table["paired_seeds"] == 0) & (table["strategy"] != baseline)]
+    without = lonely.groupby(SETTING).filter(lambda group: baseline not in set(_names(table, group)))
+    for target in dict.fromkeys(without["target"]):
+        notes.append(f"{target} has no run of {baseline}, so nothing is paired there.")
+    if left:
+        notes.append(f"Not in every setting, and so not in the overall table: {', '.join(left)}.")
+    if shared := _one_target(table):
+        notes.append(
+            f"{shared} settings share a target: over all settings they count as tasks of their own, and are not."
+        )
+    notes += _unequal(study)
+    others = sum(item.kind == "no metric" for item in study.left_out)
+    if others:
+        notes.append(f"{others} runs have no {metric.name}: another task is measured otherwise (--metric).")
+    return tuple(notes)
+
+
+def _one_target(table: pd.DataFrame) -> int:
+    """How many settings differ in more than source, target and backbone from another, say in the label budget."""
+    settings = table[SETTING].drop_duplicates()
+    first = settings.assign(target=settings["target"].str.split(" ").str[0])
+    return int(first.duplicated(keep=False).sum())
+
+
+def _names(table: pd.DataFrame, group: pd.DataFrame) -> Sequence[str]:
+    same = (table[SETTING] == group[SETTING].iloc[0]).all(axis=1)
+    return list(table.loc[same, "strategy"])
+
+
+def _unequal(study: Study) -> list[str]:
+    """Budgets that differ between strategies of one setting without varying within any of them."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for _, group in study.table.groupby(SETTING):
+        for key in ("trainer.max_epochs", "batch_size", "optimizer.lr"):
+            values: dict[str, set[str]] = {}
+            for name, strategy in zip(group["run_id"], group["strategy"], strict=True):
+                values.setdefault(strategy, set()).add(str(study.runs[name].config.get(key)))
+            if len(set().union(*values.values())) > 1 and all(key not in strategy for strategy in values):
+                for strategy, having in values.items():
+                    found.setdefault(key, {}).setdefault(strategy, set()).update(having)
+    return [
+        f"{key} is not the same for all strategies: "
+        + ", ".join(f"{strategy} {'/'.join(sorted(values))}" for strategy, values in having.items())
+        + "."
+        for key, having in found.items()
+    ]
