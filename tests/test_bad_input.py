@@ -413,8 +413,11 @@ def test_a_sweep_goes_on_after_a_diverged_run_and_no_mean_takes_it_in(
     assert (len(finished), len(records(tmp_path))) == (3, 4)
 
     assert cli.main(["compare", "default", "--runs", str(tmp_path / "runs")]) == 0
-    assert "diverged: the training loss became NaN or infinite" in capsys.readouterr().out
-    (row,) = pd.read_csv(tmp_path / "runs" / "default" / "comparison.csv").to_dict("records")
+    assert "diverged" in capsys.readouterr().out
+    folder = tmp_path / "runs" / "default" / "comparison"
+    (left,) = pd.read_csv(folder / "left_out.csv").to_dict("records")
+    assert left["kind"] == "diverged" and "NaN or infinite" in left["reason"]
+    (row,) = pd.read_csv(folder / "comparison.csv").to_dict("records")
     assert (row["strategy"], row["seeds"]) == ("scratch", 3)
     scores = [record["metrics"]["selected"]["test/accuracy"] for record in finished]
     assert row["mean"] == pytest.approx(sum(scores) / 3)

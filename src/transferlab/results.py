@@ -77,7 +77,7 @@ def raw(run: Path) -> Record | None:
             record = orjson.loads(text)
         except ValueError:
             record = json.loads(text)  # slower, and knows the NaN and Infinity that other tools write
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and "schema" in record else None
 
@@ -129,13 +129,17 @@ def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> 
             raise
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, key: str = "paths.runs") -> None:
     """Make a folder and try it, before anything long starts.
+
+    Args:
+        folder: where something will be written.
+        key: what sets it, for the message.
 
     Raises:
         InputError: it cannot be made or written.
     """
-    with writable(folder):
+    with writable(folder, key):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -164,8 +168,12 @@ def held(run: Path, announce: str) -> Iterator[None]:
 
 
 @contextmanager
-def writable(place: Path) -> Iterator[None]:
+def writable(place: Path, key: str = "paths.runs") -> Iterator[None]:
     """Turns the system's refusal to write into a sentence.
+
+    Args:
+        place: what is written.
+        key: what sets it.
 
     Raises:
         InputError: no space, no permission, no such folder.
@@ -174,7 +182,7 @@ def writable(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"cannot write to {place}: {reason}; free it or set paths.runs to another folder") from error
+        raise InputError(f"cannot write to {place}: {reason}; free it or set {key} to another folder") from error
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ HOSTILE = "<b>b</b><script>alert(1)</script>"
 BREAKOUT = '</script><img src="x" onerror="alert(2)">'
 STAGES = ("stem", "body", "head")
 EPOCHS = 8
-TARGETS = ("digits", "usps", "kmnist")
+TARGETS = ("digits", "usps", "kmnist", "svhn", "mnist")
 BUDGETS = (5, 50)
 # strategy: level of its scores, seconds, learning rates that were tried
 STRATEGIES = {
@@ -24,7 +24,7 @@ SEEDS = 3
 
 
 def rich(folder: Path) -> Comparison:
-    """Three targets at two label budgets, four strategies of which one is tuned, three seeds, one record broken."""
+    """Five targets at two label budgets, four strategies of which one is tuned, three seeds, one record broken."""
     for number, target in enumerate(TARGETS):
         for budget in BUDGETS:
             for strategy, (level, seconds, rates) in STRATEGIES.items():

@@ -149,7 +149,7 @@ def test_efficiency_is_the_score_at_each_budget_in_order(tmp_path, write_run):
     assert set(found["target"]) == {"digits"}
     for strategy, extra in (("scratch", 0.0), ("l2_sp", 0.05)):
         rows = found[found["strategy"] == strategy]
-        assert rows["labels"].tolist() == [5, 20, 100, "all"]  # by amount, not by text
+        assert rows["labels"].tolist() == ["5", "20", "100", "all"]  # by amount, not by text
         assert rows["mean"].tolist() == pytest.approx([0.51 + extra, 0.71 + extra, 0.61 + extra, 0.81 + extra])
         half = stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
         assert (rows["high"] - rows["mean"]).tolist() == pytest.approx([half] * 4)

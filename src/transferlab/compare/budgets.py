@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from transferlab.compare.runs import Run
-from transferlab.compare.settings import SETTING, differing_keys
+from transferlab.compare.settings import DATA_AND_NET, SETTING, differing_keys
 
 COSTS = {
     "seconds": "seconds a run",
@@ -17,7 +17,7 @@ COSTS = {
     "peak_memory_bytes": "peak memory in bytes",
 }
 # what a run is about; every other key that varies is tuned
-_GIVEN = ("source.", "target.", "backbone.", "task.", "selection.")
+_GIVEN = (*DATA_AND_NET, "selection.")
 
 
 def front(table: pd.DataFrame, cost: str, sign: int = 1) -> pd.Series:

@@ -87,8 +87,8 @@ def compare(asked: Options) -> None:
     study = records.arrange(reads(), places, asked.metric, asked.by, asked.where)
     gc.freeze()
     found = comparison.analyse(study, asked.baseline, asked.by)
-    out = asked.out or _folder(places[0])
-    check_writable(out)
+    out = asked.out or _folder(places)
+    check_writable(out, "--out")
     console = Console(width=None if Console().is_terminal else 160)
     report.show(found, console)
     written = report.write(found, out)
@@ -117,10 +117,12 @@ def log(comparison: "Comparison", written: Mapping[str, Path], out: Path) -> str
         mode=str(config.get("tracker.mode") or "auto"),
         timeout=float(config.get("tracker.timeout") or 5),
     )
-    return str(told.get("url") or told.get("folder") or told)
+    return str(told.get("url") or out / str(told["folder"])) if told.get("run_id") else "failed, see the warning above"
 
 
-def _folder(place: str | Path) -> Path:
-    if isinstance(place, Path):
-        return place / FOLDER
-    return Path(FOLDER) / place.removeprefix(WANDB).replace("/", "-")
+def _folder(places: Sequence[str | Path]) -> Path:
+    """In the study's own folder; of several places, and of W&B, here."""
+    if len(places) == 1 and isinstance(places[0], Path):
+        return places[0] / FOLDER
+    names = [place.name if isinstance(place, Path) else place.removeprefix(WANDB).replace("/", "-") for place in places]
+    return Path(FOLDER) / "+".join(names)

@@ -80,7 +80,8 @@ def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("s
     judged = verdicts.verdicts(runs if by_strategy else runs[:0], study.runs, metric.sign)
     rules = runs["run_id"].map(lambda name: (study.runs[name].metrics["selected"] or {}).get("rule", "not said"))
     measured = diagnostics_of(runs, study.runs)
-    overall, ranked, left = _overall(runs, summary, chosen, metric.sign)
+    one_each = runs if not _tuned_apart(study) else runs[:0]
+    overall, ranked, left = _overall(one_each, study, summary, chosen, metric.sign)
     return Comparison(
         study=study,
         metric=metric,
@@ -96,28 +97,34 @@ def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("s
         timelines=curves.timelines(runs, study.runs),
         efficiency=curves.efficiency(summary, runs, study.runs),
         diagnostics=measured,
-        winners=winners(summary, judged, measured, metric, chosen),
+        winners=winners(summary, judged, measured, runs, metric, chosen),
         notes=notes_of(study, summary, chosen, baseline, left, metric),
     )
 
 
+def _tuned_apart(study: Study) -> bool:
+    """Whether settings differ in what is tuned, such as the learning rate: those are no tasks of their own."""
+    return any(budgets.is_tuned(place.shared) for place in study.places.values())
+
+
 def _overall(
-    runs: pd.DataFrame, summary: pd.DataFrame, baseline: str, sign: int
+    runs: pd.DataFrame, study: Study, summary: pd.DataFrame, baseline: str, sign: int
 ) -> tuple[pd.DataFrame, Ranks | None, list[str]]:
     """Strategies over all settings; those that some setting lacks cannot be ranked and are left out, by name."""
+    columns = ["strategy", "settings", "runs", "iqm", "iqm_low", "iqm_high"]
+    columns += ["improvement", "improvement_low", "improvement_high", "rank"]
     means = summary.pivot_table(index=SETTING, columns="strategy", values="mean", sort=False)
     left = [str(name) for name in means.columns[means.isna().any()]]
     means = means.drop(columns=left)
-    columns = ["strategy", "settings", "runs", "iqm", "iqm_low", "iqm_high"]
-    columns += ["improvement", "improvement_low", "improvement_high", "rank"]
-    if len(means) < 2 or means.empty:
-        return pd.DataFrame(columns=columns), None, left if len(means) > 1 else []
+    if runs.empty or len(means) < 2 or means.empty:
+        return pd.DataFrame(columns=columns), None, left if len(means) > 1 and len(runs) else []
     scores = {
         name: [group["score"].tolist() for _, group in part.groupby(SETTING, sort=True)]
         for name, part in runs.groupby("strategy")
         if name in means.columns
     }
-    mean_rank = (-sign * means).rank(axis=1).mean()
+    tasks = _tasks(means, study)
+    mean_rank = (-sign * tasks).rank(axis=1).mean()
     rows = []
     for name, values in scores.items():
         iqm = aggregate.interquartile_mean(values)
@@ -129,4 +136,11 @@ def _overall(
             row |= {"improvement": better.mean, "improvement_low": better.low, "improvement_high": better.high}
         rows.append(row)
     overall = pd.DataFrame(rows, columns=columns).sort_values("rank", kind="stable").reset_index(drop=True)
-    return overall, ranks.ranks(sign * means), left
+    return overall, ranks.ranks(sign * tasks), left
+
+
+def _tasks(means: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Mean scores, one row a source, target and backbone: the label budgets of a target are one task to ranks."""
+    first = study.table.drop_duplicates(SETTING).set_index(SETTING)["run_id"]
+    axes = [study.runs[first[setting]].axes for setting in means.index]
+    return means.groupby([[str(one[axis]) for one in axes] for axis in SETTING]).mean()

@@ -75,26 +75,29 @@ def efficiency(table: pd.DataFrame, runs: pd.DataFrame, records: Mapping[str, Ru
 
     Returns:
         One row a setting, strategy and budget: source, target (without the budget), backbone, strategy, labels (as in
-        the config: labels a class, a share, or `all`), mean, low, high; no rows where there is one budget.
+        the config: labels a class, a share, or `all`; text where these are mixed), mean, low, high, in
+        the order of the labels seen; no rows where there is one budget.
     """
     first = runs.drop_duplicates([*SETTING, "strategy"]).set_index([*SETTING, "strategy"])["run_id"]
     rows = []
     for _, row in table.iterrows():
-        labels = records[first[tuple(row[key] for key in (*SETTING, "strategy"))]].config.get(_LABELS)
+        run = records[first[tuple(row[key] for key in (*SETTING, "strategy"))]]
+        labels = run.config.get(_LABELS)
         suffix = f" {_LABELS}={labels}"
-        # of one strategy alone the budgets are variants, of several they are settings
-        if suffix in row["target"] or suffix in row["strategy"]:
-            named = {key: row[key].replace(suffix, "") for key in (*SETTING, "strategy")}
-            rows.append({**named, "labels": labels, **{key: row[key] for key in ("mean", "low", "high")}})
+        if suffix in row["target"]:
+            named = {**row[[*SETTING, "strategy"]], "target": row["target"].replace(suffix, "")}
+            rows.append({**named, "labels": labels, **row[["mean", "low", "high"]], "seen": _seen(labels, run)})
     columns = [*SETTING, "strategy", "labels", "mean", "low", "high"]
-    found = pd.DataFrame(rows, columns=columns)
-    return found.sort_values(
-        [*SETTING, "strategy", "labels"], key=lambda column: column.map(_amount) if column.name == "labels" else column
-    ).reset_index(drop=True)
+    found = pd.DataFrame(rows, columns=[*columns, "seen"]).sort_values([*SETTING, "strategy", "seen"], kind="stable")
+    if len({type(row["labels"]) for row in rows}) > 1:
+        found["labels"] = [str(labels) for labels in found["labels"]]
+    return found[columns].reset_index(drop=True)
 
 
-def _amount(labels: object) -> float:
-    """An order of budgets: shares, then labels a class, then all."""
+def _seen(labels: object, run: Run) -> float:
+    """How many labels a budget is; where the record does not say: shares, then labels a class, then all."""
+    if run.labels_seen is not None:
+        return float(run.labels_seen)
     return float(labels) if isinstance(labels, (int, float)) else np.inf
 
 

@@ -9,6 +9,9 @@ import pandas as pd
 from transferlab.compare.metric import Metric
 from transferlab.compare.runs import Run
 from transferlab.compare.settings import SETTING
+from transferlab.compare.statistics import CONFIDENCE, student
+from transferlab.compare.table import by_seed, differences
+from transferlab.compare.verdicts import FEWEST_SEEDS
 
 # name of a diagnostic -> (what a higher value says, what a lower one says), of the winner beside the others
 _WORDS = {
@@ -20,7 +23,9 @@ _WORDS = {
     "forgetting": ("forgot more of the source", "forgot less of the source"),
 }
 _DIAGNOSTICS = "diagnostics/"
-_PROBE = "diagnostics/samples"  # how many were looked at, no finding
+PROBE = "samples"
+"""Of the diagnostics the one that is no finding: how many samples were looked at."""
+_OF_A_PROBE = ("feature_rank", "cka")
 # How far a winner must stand apart to be called different: in standard deviations over seeds, and in shares of a value.
 _APART, _WORTH_SAYING = 2.0, 0.05
 
@@ -46,46 +51,68 @@ def diagnostics_of(runs: pd.DataFrame, records: Mapping[str, Run]) -> pd.DataFra
 
 
 def winners(
-    table: pd.DataFrame, verdicts: pd.DataFrame, measured: pd.DataFrame, metric: Metric, baseline: str
+    table: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    measured: pd.DataFrame,
+    runs: pd.DataFrame,
+    metric: Metric,
+    baseline: str,
 ) -> dict[str, str]:
     """One paragraph for each setting: who scored best, how surely, and what it did differently."""
     found = {}
     for setting, group in table.groupby(SETTING, sort=False):
         source, target, backbone = setting
+        name = f"{source} -> {target}, {backbone}"
         if len(group) < 2:
-            found[f"{source} -> {target}, {backbone}"] = (
-                f"{group['strategy'].iloc[0]} is alone here: nothing to compare it with."
-            )
+            found[name] = f"{group['strategy'].iloc[0]} is alone here: nothing to compare it with."
             continue
-        best, second = group.iloc[0], group.iloc[1]
+        best = group.iloc[0]
+        scores = {
+            str(row): by_seed(part)
+            for row, part in runs[(runs[SETTING] == list(setting)).all(axis=1)].groupby("strategy")
+        }
         sentences = [
             f"{best['strategy']} has the best mean, {metric.text(best['mean'])}"
-            f"{metric.interval(best['low'], best['high'])} ({metric.label}), before {second['strategy']} with "
-            f"{metric.text(second['mean'])}.",
-            _surely(best, baseline, metric),
+            f"{metric.interval(best['low'], best['high'])} ({metric.label}).",
+            _beside(best["strategy"], group["strategy"].iloc[1], scores, len(group) - 1, metric),
+            _beside(best["strategy"], baseline, scores, len(group) - 1, metric, best["seeds_to_settle"])
+            if baseline not in (best["strategy"], group["strategy"].iloc[1])
+            else "",
             *_judged(best["strategy"], setting, verdicts, metric),
             _apart(best["strategy"], setting, measured),
         ]
-        found[f"{source} -> {target}, {backbone}"] = " ".join(filter(None, sentences))
+        found[name] = " ".join(filter(None, sentences))
     return found
 
 
-def _surely(best: pd.Series, baseline: str, metric: Metric) -> str:
-    """How sure the winner's difference to the baseline is."""
-    if pd.isna(best["difference"]):
+def _beside(
+    best: str,
+    other: str,
+    scores: Mapping[str, Mapping[Any, float]],
+    rivals: int,
+    metric: Metric,
+    needed: float = float("nan"),
+) -> str:
+    """How surely the winner differs from another: the paired interval, widened for all that it won against."""
+    if other not in scores:
         return ""
-    name, difference = baseline, metric.text(best["difference"], "+")
-    interval = metric.interval(best["difference_low"], best["difference_high"], "+")
-    if not interval:
-        return f"One seed ({difference} over {name}) proves nothing."
-    if best["difference_low"] > 0 or best["difference_high"] < 0:
-        return f"Paired by seed it differs from {name} by {difference}{interval}."
-    settle = best["seeds_to_settle"]
-    needed = f"{int(settle)} seeds" if np.isfinite(settle) else "more seeds than anyone runs"
-    return (
-        f"Paired by seed it differs from {name} by {difference}{interval}, which is not settled: if difference and "
-        f"spread are what they seem, {needed} would settle it."
-    )
+    paired = differences(scores[best], scores[other])
+    if len(paired) < FEWEST_SEEDS:
+        count = f"{len(paired)} seed{'s' * (len(paired) != 1)}"
+        return f"With {count} in common nothing can be said of it beside {other}."
+    if not any(paired):
+        return f"{other} scores the same under every seed."
+    interval = student(paired, 1 - (1 - CONFIDENCE) / rivals)
+    told = f"{metric.text(interval.mean, '+')}{metric.interval(interval.low, interval.high, '+')}"
+    widened = f", an interval widened for {rivals} comparisons" if rivals > 1 else ""
+    if interval.low > 0 or interval.high < 0:
+        return f"Paired by seed it differs from {other} by {told}{widened}."
+    settle = "" if np.isnan(needed) else "; if difference and spread are what they seem, "
+    if settle:
+        settle += (
+            f"{int(needed)} seeds would settle it" if np.isfinite(needed) else "no number of seeds would settle it"
+        )
+    return f"Paired by seed it cannot be told from {other}: {told}{widened}{settle}."
 
 
 def _judged(strategy: str, setting: Any, verdicts: pd.DataFrame, metric: Metric) -> list[str]:
@@ -97,6 +124,7 @@ def _judged(strategy: str, setting: Any, verdicts: pd.DataFrame, metric: Metric)
 def _apart(strategy: str, setting: Any, measured: pd.DataFrame) -> str:
     """In which diagnostics the winner stands apart from all others; without a spread over seeds nothing is said."""
     here = measured[(measured[SETTING] == list(setting)).all(axis=1)]
+    looked = here[here["name"] == PROBE].set_index("strategy")["mean"]
     said: dict[str, list[str]] = {}
     compared = False
     for name, group in here.groupby("name", sort=False):
@@ -104,26 +132,29 @@ def _apart(strategy: str, setting: Any, measured: pd.DataFrame) -> str:
         own, others = group[group["strategy"] == strategy], group[group["strategy"] != strategy]
         if kind not in _WORDS or own.empty or others.empty or group["sd"].isna().any():
             continue
+        if kind in _OF_A_PROBE and looked.reindex(group["strategy"]).nunique(dropna=False) > 1:
+            continue  # of another number of samples it would be another number
         compared = True
         value, least, most = float(own["mean"].iloc[0]), float(others["mean"].min()), float(others["mean"].max())
         nearest = most if value > most else least
         gap = max(_APART * float(group["sd"].max()), _WORTH_SAYING * abs(nearest))
         if value > most + gap or value < least - gap:
             words = _WORDS[kind][0 if value > most else 1]
-            said.setdefault(words, []).append(f"{where + ' ' if where else ''}{value:.3g}, the nearest {nearest:.3g}")
+            where = f"{where} " if where else ""
+            said.setdefault(words, []).append(f"{where}{value:.3g}, the nearest of {len(others)} others {nearest:.3g}")
     if not compared:
         return ""
     if not said:
-        return "No diagnostic sets it apart from all others by two standard deviations over seeds."
+        return "No diagnostic sets it apart from all others measured by two standard deviations over seeds."
     told = "; ".join(f"it {words} ({'; '.join(values)})" for words, values in said.items())
-    return f"What set it apart from all others: {told}. These are differences, not causes."
+    return f"What set it apart from the others: {told}. These are differences, not causes."
 
 
 def _measured(run: Run) -> list[tuple[str, float]]:
     found = []
     for key, values in run.curves.values.items():
         known = values[~np.isnan(values)]
-        if key.startswith(_DIAGNOSTICS) and key != _PROBE and len(known):
+        if key.startswith(_DIAGNOSTICS) and len(known):
             found.append((key.removeprefix(_DIAGNOSTICS), float(known[-1])))
     forgotten = run.forgetting or {}
     before, after = forgotten.get("source_accuracy_before"), forgotten.get("source_accuracy_after")

@@ -8,8 +8,8 @@ from transferlab.compare.sheets import HEADINGS, Sheet, sheets
 from transferlab.compare.wording import one_line
 
 METHOD = (
-    "Runs with the same seed form a block. Scores are those of the epoch that the selection rule chose, on the test "
-    "split. Means over seeds carry Student's 95 % interval with n - 1 degrees of freedom; from five seeds on, a "
+    "Runs with the same seed form a block. Scores are those of the epoch that the selection rule chose. "
+    "Means over seeds carry Student's 95 % interval with n - 1 degrees of freedom; from five seeds on, a "
     "studentised bootstrap interval stands beside it.",
     "Differences to the baseline are taken within each seed, and their mean carries Student's interval of these "
     "differences, not corrected. Their p is that of the exact permutation test of signs (up to 12 pairs; 9,999 random "

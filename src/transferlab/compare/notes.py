@@ -7,6 +7,7 @@ import pandas as pd
 from transferlab.compare.metric import Metric
 from transferlab.compare.records import Study
 from transferlab.compare.settings import SETTING
+from transferlab.compare.verdicts import FEWEST_SEEDS
 
 
 def notes_of(
@@ -14,9 +15,10 @@ def notes_of(
 ) -> tuple[str, ...]:
     """What a reader must know to read the tables rightly; only what applies."""
     notes = []
-    few, seeds = int(table["seeds"].min()), int(table["paired_seeds"].max())
-    if few < 3:
-        notes.append("Fewer than 3 seeds in a row: nothing can be concluded from it.")
+    seeds = int(table["paired_seeds"].max())
+    notes += _few(table, baseline)
+    if any(run.config.get("target.folds") is not None for run in study.runs.values()):
+        notes.append("Blocks are folds here: they share training samples, so that intervals and p are too optimistic.")
     if asked is None and baseline != "scratch" and len(table) > 1:
         notes.append(f"No row is named scratch: differences are to {baseline} (--baseline names another).")
     if 2 <= seeds < 6:
@@ -37,13 +39,30 @@ def notes_of(
         notes.append(f"Not in every setting, and so not in the overall table: {', '.join(left)}.")
     if shared := _one_target(table):
         notes.append(
-            f"{shared} settings share a target: over all settings they count as tasks of their own, and are not."
+            f"{shared} settings share a target with another: ranks take such settings as one task, the interquartile "
+            "mean and the probability of improvement as several, which makes their intervals too narrow."
         )
     notes += _unequal(study)
-    others = sum(item.kind == "no metric" for item in study.left_out)
-    if others:
-        notes.append(f"{others} runs have no {metric.name}: another task is measured otherwise (--metric).")
+    if others := sum(item.kind in ("no metric", "no number") for item in study.left_out):
+        notes.append(f"{others} finished runs have no {metric.name} and are left out; --metric names another.")
     return tuple(notes)
+
+
+def _few(table: pd.DataFrame, baseline: str) -> list[str]:
+    """The rows of which nothing can be concluded, alone or beside the baseline."""
+    alone = table[table["seeds"] < FEWEST_SEEDS]
+    beside = table[(table["strategy"] != baseline) & (table["seeds"] >= FEWEST_SEEDS)]
+    beside = beside[beside["paired_seeds"] < FEWEST_SEEDS]
+    found = []
+    if len(alone):
+        named = ", ".join(dict.fromkeys(alone["strategy"]))
+        found.append(f"Fewer than {FEWEST_SEEDS} seeds: nothing can be concluded from {named}.")
+    if len(beside):
+        named = ", ".join(dict.fromkeys(beside["strategy"]))
+        found.append(
+            f"Fewer than {FEWEST_SEEDS} seeds in common with {baseline}: no difference can be judged of {named}."
+        )
+    return found
 
 
 def _one_target(table: pd.DataFrame) -> int:
@@ -62,7 +81,7 @@ def _unequal(study: Study) -> list[str]:
     """Budgets that differ between strategies of one setting without varying within any of them."""
     found: dict[str, dict[str, set[str]]] = {}
     for _, group in study.table.groupby(SETTING):
-        for key in ("trainer.max_epochs", "batch_size", "optimizer.lr"):
+        for key in ("trainer.max_epochs", "trainer.max_steps", "batch_size", "optimizer._target_", "optimizer.lr"):
             values: dict[str, set[str]] = {}
             for name, strategy in zip(group["run_id"], group["strategy"], strict=True):
                 values.setdefault(strategy, set()).add(str(study.runs[name].config.get(key)))

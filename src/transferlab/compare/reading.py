@@ -17,7 +17,7 @@ from transferlab.migrations import migrated
 
 WANDB = "wandb:"
 _PRETRAINING = "pretraining"
-_HALF = "run.json is no record, or half of one"
+_HALF = "run.json is missing, no record, or half of one"
 # A process starts for this many records, and is handed so many at a time.
 _WORTH_A_PROCESS, _AT_A_TIME = 200, 50
 
@@ -95,10 +95,19 @@ def _from_disk(folder: Path) -> Iterator[Run | LeftOut]:
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """Folders that hold a `run.json`, in order; what lies inside one, such as a tracker's files, is not searched."""
-    for path, inside, files in os.walk(folder):
+    """Folders of runs, in order; what lies inside one, such as a tracker's files, is not searched.
+
+    A config without a record, and a record that is half written, are of a run too, to be named and left out.
+    """
+    seen: set[str] = set()
+    for path, inside, files in os.walk(folder, followlinks=True):
         inside.sort()
-        if "run.json" in files:
+        real = os.path.realpath(path)
+        if real in seen:  # links may lead in a circle
+            inside.clear()
+            continue
+        seen.add(real)
+        if {"run.json", "config.yaml"} & {*files, *inside} or any(name.startswith(".run.json-") for name in files):
             inside.clear()
             yield Path(path)
 
@@ -125,7 +134,7 @@ def _taken(where: str, record: dict[str, Any] | str) -> Run | LeftOut:
         return LeftOut(where, str(status), str(record.get("reason") or ""))
     try:
         return run_of(record, where)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         return LeftOut(where, "unreadable", f"a finished record's {type(error).__name__}: {error}")
 
 

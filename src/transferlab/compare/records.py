@@ -92,6 +92,9 @@ def arrange(
         if not runs:
             raise InputError(f"no finished run under {names} has {where}")
     metric = metric or _primary(runs)
+    if "/" not in metric:
+        known = {key: 0 for run in runs for key in run.metrics["selected"] or () if "/" in key}
+        raise unknown("metric", metric, known)
     runs, without = _with_metric(runs, metric)
     placed = places(runs, by)
     runs, twice = _one_a_seed(runs, placed)

@@ -37,7 +37,7 @@ def write(comparison: Comparison, out: Path) -> dict[str, Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    check_writable(out)
+    check_writable(out, "--out")
     drawn = plots.drawable(comparison)
     _clear(out, plots.PICTURES.keys() - set(drawn))
     paths: dict[str, Path] = {}

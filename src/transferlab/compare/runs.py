@@ -51,6 +51,7 @@ class Run:
         cost: seconds, samples, parameters, ...
         forgetting: source accuracy before and after, where it was measured.
         curves: its epochs.
+        labels_seen: how many labels of the target, where the record says so.
     """
 
     run_id: str
@@ -62,6 +63,7 @@ class Run:
     cost: Mapping[str, Any]
     forgetting: Mapping[str, Any] | None
     curves: Curves
+    labels_seen: int | None = None
 
     @property
     def seed(self) -> Any:
@@ -85,17 +87,32 @@ def run_of(record: Mapping[str, Any], where: str) -> Run:
         run_id=str(record["run_id"]),
         where=where,
         study=str(record["study"]),
-        axes={key: record["axes"][key] for key in ("source", "target", "strategy", "backbone", "seed")},
+        axes={key: _scalar(key, record["axes"][key]) for key in ("source", "target", "strategy", "backbone", "seed")},
         config=dict(flat(record["config"])),
-        metrics={which: _told(record["metrics"].get(which)) for which in ("selected", "last", "oracle")},
-        cost=dict(record["cost"]),
-        forgetting=record.get("forgetting"),
+        metrics={which: _scores(record["metrics"].get(which)) for which in ("selected", "last", "oracle")},
+        cost={key: _number(key, value) for key, value in record["cost"].items()},
+        forgetting=_scores(record.get("forgetting")),
+        labels_seen=(record.get("data") or {}).get("labels_seen"),
         curves=_curves(record.get("history") or []),
     )
 
 
-def _told(epoch: Any) -> dict[str, Any] | None:
-    return None if epoch is None else dict(epoch)
+def _scores(epoch: Any) -> dict[str, Any] | None:
+    if epoch is None:
+        return None
+    return {key: value if key == "rule" else _number(key, value) for key, value in epoch.items()}
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise TypeError(f"{name} is {value!r}, no number")
+    return value
+
+
+def _scalar(name: str, value: Any) -> Any:
+    if not isinstance(value, (str, int, float)):
+        raise TypeError(f"{name} is {value!r}, neither a word nor a number")
+    return value
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,8 @@ from transferlab.errors import unknown_key
 
 AXES = ("source", "target", "backbone")
 SETTING = list(AXES)
+DATA_AND_NET = ("source.", "target.", "backbone.", "task.")
+"""Beginnings of the config keys that say what is learned from what, and by which net."""
 
 
 @dataclass(frozen=True)
@@ -19,21 +21,27 @@ class Place:
         setting: source, target (with what else every row varies in) and backbone: the table.
         row: what is compared: the strategy with what it alone varies in, or what `--by` names.
         variant: config keys that tell this row from others of its strategy.
-        varying: config keys that vary at all among runs of the same axes and strategy.
+        shared: config keys that tell this setting from others of its axes.
     """
 
     setting: Mapping[str, str]
     row: str
     variant: Mapping[str, str]
-    varying: frozenset[str]
+    shared: Mapping[str, str]
+
+    @property
+    def varying(self) -> set[str]:
+        """Every config key that tells the run from others of its axes and strategy."""
+        return {*self.variant, *self.shared}
 
 
 def places(runs: Sequence[Run], by: Sequence[str]) -> dict[str, Place]:
     """The place of every run, by run id.
 
-    Under `by=["strategy"]`: a key that varies within every strategy, such as the label budget, makes settings:
-    strategies are compared within one. A key of the strategy, or one that varies within some strategies alone, makes
-    variants of these. Under any other `by`, whatever else varies makes settings.
+    Under `by=["strategy"]`: a key of data, net or task, such as the label budget, makes settings wherever it varies,
+    and so does another that varies within every strategy: strategies are compared within one setting. A key of the
+    strategy, or one that varies within some strategies alone, makes variants of these. Under any other `by`, whatever
+    else varies makes settings.
 
     Args:
         runs: finished ones.
@@ -51,21 +59,23 @@ def places(runs: Sequence[Run], by: Sequence[str]) -> dict[str, Place]:
 
 def _by_strategy(runs: Sequence[Run]) -> dict[str, Place]:
     groups = _grouped(runs, (*AXES, "strategy"))
-    texts = {run.run_id: run.identity for run in runs}
-    varying = {axes: differing_keys([texts[run.run_id] for run in group]) for axes, group in groups.items()}
+    varying = {axes: differing_keys([run.identity for run in group]) for axes, group in groups.items()}
     beside: dict[tuple[Any, ...], list[set[str]]] = {}
     for axes, keys in varying.items():
         beside.setdefault(axes[:-1], []).append(keys)
     found = {}
-    for axes, group in groups.items():
-        others = beside[axes[:-1]]
-        shared = {key for key in set.intersection(*others) if not key.startswith("strategy.") and len(others) > 1}
+    for axes, group in _grouped(runs, AXES).items():
+        everywhere = set.intersection(*beside[axes]) if len(beside[axes]) > 1 else set()
+        # runs of other data or another net are no runs of one setting, whether or not every strategy has them
+        given = {key for key in differing_keys([run.identity for run in group]) if key.startswith(DATA_AND_NET)}
+        shared = {key for key in everywhere if not key.startswith("strategy.")} | given
         for run in group:
-            text = texts[run.run_id]
-            variant = {key: text.get(key, "None") for key in sorted(varying[axes] - shared)}
-            setting = dict(zip(AXES, map(str, axes), strict=False))
-            setting["target"] += _suffix({key: text.get(key, "None") for key in sorted(shared)})
-            found[run.run_id] = Place(setting, f"{axes[-1]}{_suffix(variant)}", variant, frozenset(varying[axes]))
+            keys = varying[(*axes, run.axes["strategy"])] - shared
+            variant = {key: run.identity.get(key, "None") for key in sorted(keys)}
+            apart = {key: run.identity.get(key, "None") for key in sorted(shared)}
+            setting = dict(zip(AXES, map(str, axes), strict=True))
+            setting["target"] += _suffix(apart)
+            found[run.run_id] = Place(setting, f"{run.axes['strategy']}{_suffix(variant)}", variant, apart)
     return found
 
 
@@ -87,7 +97,7 @@ def _by_keys(runs: Sequence[Run], by: Sequence[str]) -> dict[str, Place]:
         strategy = {} if "strategy" in by else {"strategy": str(run.axes["strategy"])}
         setting["target"] += _suffix({**strategy, **{key: text[key] for key in sorted(varying) if key in text}})
         row = text[by[0]] if len(by) == 1 else _suffix({key: text[key] for key in by}).strip()
-        found[run.run_id] = Place(setting, row, {}, frozenset(varying))
+        found[run.run_id] = Place(setting, row, {}, {})
     return found
 
 

@@ -25,7 +25,8 @@ def baseline_of(runs: pd.DataFrame, asked: str | None) -> str:
         if asked not in names:
             raise unknown("strategy among these runs for --baseline", asked, names)
         return asked
-    return next((name for name in _BASELINES if name in names), names[0])
+    methods = runs.drop_duplicates("strategy").set_index("strategy")["method"]
+    return next((str(name) for method in _BASELINES for name in methods.index[methods == method]), names[0])
 
 
 def summarise(runs: pd.DataFrame, baseline: str, sign: int = 1) -> pd.DataFrame:

@@ -28,19 +28,20 @@ def p_text(p: Any) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def settle_text(seeds: Any, low: Any, high: Any) -> str:
+def settle_text(seeds: Any, low: Any, high: Any, pairs: Any) -> str:
     """How many seeds would settle a difference.
 
     Args:
         seeds: the number, infinity beyond what anyone runs, NaN where nothing is known.
         low: of the difference's interval.
         high: likewise; `settled` where 0 lies outside.
+        pairs: seeds that were paired; fewer than 3 settle nothing.
     """
+    needed = number(seeds)
+    if isnan(needed) or number(pairs) < 3:
+        return NONE
     if number(low) > 0 or number(high) < 0:
         return "settled"
-    needed = number(seeds)
-    if isnan(needed):
-        return NONE
     return "> 10,000" if needed == inf else f"{needed:,.0f}"
 
 

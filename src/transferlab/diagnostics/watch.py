@@ -50,6 +50,11 @@ class Watch(Callback):
         self._collects = any("validation" in part.reads for part in parts)
 
     @property
+    def _asked_for(self) -> bool:
+        """Whether something is to be measured that is not by default."""
+        return self.examines or any("batches" in part.reads for part in self.parts)
+
+    @property
     def examines(self) -> bool:
         """Whether forgetting is to be measured after training."""
         return self._most["exam"] > 0
@@ -126,10 +131,16 @@ class Watch(Callback):
         budget = self.share * work(module.backbone.parametric, trains, len(data.train) * domains)
         once = int(any("probe" in part.reads for part in self.parts))
         each = once + sum(part.passes(module) for part in self.parts)
-        most = min(self._most["probe"], len(data.train))
-        chosen = plan(budget, epochs, once, each, most, self._most["exam"], _LEAST)
+        # what a run affords in which the head alone trains: strategies are to be compared on equal numbers of samples
+        least = self.share * len(data.train) * epochs
+        probe = min(self._most["probe"], len(data.train), int(least / 3))
+        chosen = plan(budget, epochs, once, each, probe, min(self._most["exam"], int(least / 2)), _LEAST)
         if each and not chosen.probe:
-            _log.debug("a run this short has no time for diagnostics that look at samples; see diagnostics.share")
+            # of what is on by default nobody has asked, and a sweep would say it in every job
+            _log.log(
+                logging.INFO if self._asked_for else logging.DEBUG,
+                "a run this short has no time for diagnostics that look at samples; diagnostics.share gives them more",
+            )
         return chosen
 
     def _able(self) -> list[Diagnostic]:

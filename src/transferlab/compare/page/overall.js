@@ -16,7 +16,7 @@ function overallSection(place) {
   place.append(sortable({ caption: "Strategies over all settings", columns, rows }).node);
   const test = data.ranks;
   place.append(el("p", {}, test
-    ? `Over ${test.tasks} settings Friedman’s χ² is ${fixed(test.chi2, 2)} (p ${written(test.p)}), Iman and Davenport’s F ${fixed(unbounded(test.f), 2)} (p ${written(test.f_p)}). Mean ranks that are further apart than ${fixed(test.critical_difference, 2)} differ (Nemenyi).`
+    ? `Over ${test.tasks} tasks Friedman’s χ² is ${fixed(test.chi2, 2)} (p ${written(test.p)})${known(test.f) ? `, Iman and Davenport’s F ${fixed(test.f, 2)} (p ${written(test.f_p)})` : ""}. Mean ranks that are further apart than ${fixed(test.critical_difference, 2)} differ (Nemenyi).`
     : "Ranks are tested from three strategies and three settings on."));
 }
 

@@ -54,7 +54,7 @@ def ranks(comparison: Comparison) -> Figure:
         on.plot([x], [_AXIS], looks[name].marker, color=looks[name].colour, clip_on=False)
         on.text(end + (-0.05 if best else 0.05), level, folded[number], ha="right" if best else "left", va="center")
         y[best] += steps[number]
-    said = f"Friedman p {p_text(found.p)}, Iman and Davenport p {p_text(found.f_p)}, {found.tasks} settings"
+    said = f"Friedman p {p_text(found.p)}, {found.tasks} tasks"
     on.text(0.15, high - 0.12, f"{said}; a bar joins what is not surely different (Nemenyi, 5 %)", va="center",
             fontsize=canvas.SMALL, color="0.35")  # fmt: skip
     return figure

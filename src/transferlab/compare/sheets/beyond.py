@@ -1,5 +1,6 @@
 """Over all settings and beside the scores: overall, ranks, diagnostics, what is left out."""
 
+from math import isnan
 from string import ascii_uppercase
 
 from transferlab.compare.comparison import Comparison
@@ -43,9 +44,10 @@ def ranks(comparison: Comparison) -> list[Sheet]:
         for name in found.mean.index
     }
     rows = [(str(name), ratio_text(rank), letters[name] or NONE) for name, rank in found.mean.items()]
+    told = "" if isnan(found.f) else f"; Iman and Davenport: F {found.f:.2f}, p {p_text(found.f_p)}"
     note = (
-        f"Over {found.tasks} settings. Friedman: chi-square {found.chi2:.2f}, p {p_text(found.p)}; Iman and Davenport: "
-        f"F {found.f:.2f}, p {p_text(found.f_p)}. Critical difference of mean ranks at 5 % (Nemenyi; Demsar 2006): "
+        f"Over {found.tasks} tasks. Friedman: chi-square {found.chi2:.2f}, p {p_text(found.p)}{told}. "
+        "Critical difference of mean ranks at 5 % (Nemenyi; Demsar 2006): "
         f"{found.critical_difference:.2f}. Strategies that share a letter are not surely different."
     )
     return sheet("ranks", "Mean ranks", ("strategy", "mean rank", "alike"), rows, note, keep=3)

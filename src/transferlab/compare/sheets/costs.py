@@ -22,7 +22,7 @@ _COST = (
     "seconds, which seconds include. * nothing else scores as well for as little."
 )
 _SELECTION = (
-    "Selected: the test score of the epoch that the rule chose; last: of the last epoch; oracle: of the epoch that is "
+    "Selected: the score of the epoch that the rule chose; last: of the last epoch; oracle: of the epoch that is "
     "best by the test labels themselves, never a result. Gap: oracle less selected, with its Student interval."
 )
 _TUNING = (

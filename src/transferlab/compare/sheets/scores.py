@@ -86,7 +86,7 @@ def differences(comparison: Comparison) -> list[Sheet]:
                 difference_text(row, group, baseline, metric),
                 str(row["paired_seeds"]),
                 *(p_text(row[key]) for key in ("p", "p_holm", "wilcoxon_holm")),
-                settle_text(row["seeds_to_settle"], row["difference_low"], row["difference_high"]),
+                settle_text(row["seeds_to_settle"], row["difference_low"], row["difference_high"], row["paired_seeds"]),
             )
             for row in group[group["strategy"] != baseline].to_dict("records")
         ]
