@@ -285,3 +285,69 @@ def test_an_unknown_baseline_is_named_with_the_nearest(tmp_path, write_run):
     write_run("linear_probe")
     with pytest.raises(InputError, match="'linear_prob'; did you mean 'linear_probe'"):
         analyse(load([tmp_path], None), "linear_prob")
+
+
+def diagnosed(write_run, ranks, probes, seeds=3):
+    """Two strategies, the second better, with a feature rank each, seen on a probe each."""
+    for at, (strategy, rank, probe) in enumerate(zip(("scratch", "l2_sp"), ranks, probes, strict=True)):
+        for seed in range(seeds):
+            looked = {"diagnostics/feature_rank": rank + seed / 100, "diagnostics/samples": probe}
+            row = {"epoch": 0, "trainable": [], "lr": {}, **looked}
+            write_run(strategy, seed, 0.5 + at / 10 + seed / 1000, history=[row])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "probes", "seeds", "said"),
+    [
+        ((20.0, 30.0), (50, 50), 3, "it used more directions of its features (30, the other 20)"),
+        ((20.0, 30.0), (50, 50), 2, ""),  # of two seeds nothing is said
+        ((20.0, 30.0), (50, 80), 3, ""),  # of other numbers of samples the ranks are no match
+        ((20.0, 20.5), (50, 50), 3, "No diagnostic sets it apart"),  # too little to be worth saying
+    ],
+)
+def test_the_winner_stands_apart_only_in_what_was_seen_alike_and_differs(
+    ranks, probes, seeds, said, tmp_path, write_run
+):
+    diagnosed(write_run, ranks, probes, seeds)
+    (told,) = analyse(load([tmp_path], None)).winners.values()
+    assert said in told
+    assert ("apart" in told) == bool(said)
+
+
+def test_the_winner_is_held_against_the_second_by_an_interval_widened_for_all(tmp_path, write_run):
+    rng = np.random.default_rng(0)
+    gains = {"scratch": 0.0, "linear_probe": 0.1, "l2_sp": 0.101}
+    drawn = {name: 0.5 + gain + rng.normal(0, 0.02, 5) for name, gain in gains.items()}
+    for name, values in drawn.items():
+        for seed, score in enumerate(values):
+            write_run(name, seed, float(score))
+    best, second = sorted((name for name in gains if name != "scratch"), key=lambda name: -drawn[name].mean())
+    (told,) = analyse(load([tmp_path], None)).winners.values()
+    low, high = interval(drawn[best] - drawn[second], 1 - 0.05 / 2)
+    assert (
+        f"cannot be told from {second}: {100 * (drawn[best] - drawn[second]).mean():+.1f} [{100 * low:+.1f}, " in told
+    )
+    assert f"{100 * high:+.1f}], an interval widened for 2 comparisons" in told
+    low, high = interval(drawn[best] - drawn["scratch"], 1 - 0.05 / 2)
+    assert low > 0 and "it differs from scratch by" in told and f"[{100 * low:+.1f}, {100 * high:+.1f}]" in told
+
+
+def test_settings_that_differ_in_what_is_tuned_are_no_tasks(tmp_path, write_run):
+    for lr in (0.1, 0.2, 0.3, 0.4, 0.5):
+        for number, strategy in enumerate(GAINS):
+            for seed in range(3):
+                write_run(strategy, seed, 0.5 + number / 10 + lr / 10 + seed / 100, config={"optimizer": {"lr": lr}})
+    found = analyse(load([tmp_path], None))
+    assert found.ranks is None
+    assert found.overall.empty
+
+
+def test_label_budgets_of_one_target_are_one_task_to_ranks(tmp_path, write_run):
+    for labels in (1, 2, 3, 4, 5):
+        for number, strategy in enumerate(GAINS):
+            for seed in range(3):
+                write_run(strategy, seed, 0.5 + number / 10 + seed / 100, config={"target": {"labels": labels}})
+    found = analyse(load([tmp_path], None))
+    assert found.ranks is None
+    assert set(found.overall["settings"]) == {5}
+    assert any("share a target" in note for note in found.notes)

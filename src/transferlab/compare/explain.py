@@ -130,7 +130,7 @@ def _apart(strategy: str, setting: Any, measured: pd.DataFrame) -> str:
     for name, group in here.groupby("name", sort=False):
         kind, _, where = str(name).partition("/")
         own, others = group[group["strategy"] == strategy], group[group["strategy"] != strategy]
-        if kind not in _WORDS or own.empty or others.empty or group["sd"].isna().any():
+        if kind not in _WORDS or own.empty or others.empty or group["runs"].min() < FEWEST_SEEDS:
             continue
         if kind in _OF_A_PROBE and looked.reindex(group["strategy"]).nunique(dropna=False) > 1:
             continue  # of another number of samples it would be another number
@@ -141,7 +141,8 @@ def _apart(strategy: str, setting: Any, measured: pd.DataFrame) -> str:
         if value > most + gap or value < least - gap:
             words = _WORDS[kind][0 if value > most else 1]
             where = f"{where} " if where else ""
-            said.setdefault(words, []).append(f"{where}{value:.3g}, the nearest of {len(others)} others {nearest:.3g}")
+            beside = "the other" if len(others) == 1 else f"the nearest of {len(others)} others"
+            said.setdefault(words, []).append(f"{where}{value:.3g}, {beside} {nearest:.3g}")
     if not compared:
         return ""
     if not said:

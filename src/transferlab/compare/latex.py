@@ -5,6 +5,7 @@ import re
 from transferlab.compare.comparison import Comparison
 from transferlab.compare.sheets.scores import AGAINST, summary
 from transferlab.compare.sheets.sheet import Sheet
+from transferlab.compare.verdicts import FEWEST_SEEDS
 from transferlab.compare.wording import one_line
 
 _HEAD = "% Written by `transferlab compare`. Needs \\usepackage{booktabs,graphicx} in the preamble.\n"
@@ -77,9 +78,12 @@ def _table(sheet: Sheet, number: int, comparison: Comparison) -> str:
 
 
 def _caption(comparison: Comparison) -> str:
-    return (
-        f"{comparison.metric.label}: mean over seeds with Student's 95 % interval. Differences to "
-        f"{comparison.baseline} are paired by seed, with Student's 95 % interval, not corrected; p is of the "
-        "permutation test of the pairs, by Holm's correction. Verdicts use intervals "
-        "widened for all of them (Bonferroni)."
-    )
+    sentences = [
+        f"{comparison.metric.label}: mean over seeds with Student's 95 % interval.",
+        f"Differences to {comparison.baseline} are paired by seed, with Student's 95 % interval, not corrected;",
+        "p is of the permutation test of the pairs, by Holm's correction.",
+        "Verdicts use intervals widened for all of them (Bonferroni).",
+    ]
+    if comparison.table["seeds"].min() < FEWEST_SEEDS:
+        sentences.append(f"From fewer than {FEWEST_SEEDS} seeds nothing can be concluded.")
+    return " ".join(sentences)

@@ -32,7 +32,7 @@ def notes_of(
         named = ", ".join(dict.fromkeys(uneven["strategy"]))
         notes.append(f"Not all seeds are shared with {baseline}: {named} is paired on the common ones alone.")
     lonely = table[(table["paired_seeds"] == 0) & (table["strategy"] != baseline)]
-    without = lonely.groupby(SETTING).filter(lambda group: baseline not in set(_names(table, group)))
+    without = lonely.groupby(SETTING).filter(lambda group: baseline not in _names(table, group[SETTING].iloc[0]))
     for target in dict.fromkeys(without["target"]):
         notes.append(f"{target} has no run of {baseline}, so nothing is paired there.")
     if left:
@@ -53,6 +53,7 @@ def _few(table: pd.DataFrame, baseline: str) -> list[str]:
     alone = table[table["seeds"] < FEWEST_SEEDS]
     beside = table[(table["strategy"] != baseline) & (table["seeds"] >= FEWEST_SEEDS)]
     beside = beside[beside["paired_seeds"] < FEWEST_SEEDS]
+    beside = beside[[baseline in _names(table, row) for _, row in beside[SETTING].iterrows()]]
     found = []
     if len(alone):
         named = ", ".join(dict.fromkeys(alone["strategy"]))
@@ -72,9 +73,9 @@ def _one_target(table: pd.DataFrame) -> int:
     return int(first.duplicated(keep=False).sum())
 
 
-def _names(table: pd.DataFrame, group: pd.DataFrame) -> Sequence[str]:
-    same = (table[SETTING] == group[SETTING].iloc[0]).all(axis=1)
-    return list(table.loc[same, "strategy"])
+def _names(table: pd.DataFrame, setting: pd.Series) -> Sequence[str]:
+    """The rows of a setting."""
+    return list(table.loc[(table[SETTING] == setting).all(axis=1), "strategy"])
 
 
 def _unequal(study: Study) -> list[str]:
