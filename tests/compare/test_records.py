@@ -199,6 +199,14 @@ def test_what_looks_like_a_run_and_has_no_record_is_named(tmp_path, write_run):
     assert found == {str(tmp_path / "runs" / "s" / name): "unreadable" for name in ("begun", "odd", "deep")}
 
 
+def test_what_a_tracker_keeps_of_a_comparison_is_no_run(tmp_path, write_run):
+    write_run(seed=0, score=0.5)
+    kept = tmp_path / "runs" / "s" / "comparison" / "wandb" / "run-1" / "files"
+    kept.mkdir(parents=True)
+    (kept / "config.yaml").touch()
+    assert load([tmp_path], METRIC).left_out == ()
+
+
 def test_a_linked_run_is_read_and_a_circle_of_links_ends(tmp_path, write_run):
     elsewhere = write_run(seed=1, score=0.7, study="t")
     write_run(seed=0, score=0.5)

@@ -17,6 +17,7 @@ from transferlab.migrations import migrated
 
 WANDB = "wandb:"
 _PRETRAINING = "pretraining"
+_TRACKED = "wandb"
 _HALF = "run.json is missing, no record, or half of one"
 # A process starts for this many records, and is handed so many at a time.
 _WORTH_A_PROCESS, _AT_A_TIME = 200, 50
@@ -101,7 +102,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
     """
     seen: set[str] = set()
     for path, inside, files in os.walk(folder, followlinks=True):
-        inside.sort()
+        inside[:] = sorted(set(inside) - {_TRACKED})  # a comparison's own W&B run has a config too
         real = os.path.realpath(path)
         if real in seen:  # links may lead in a circle
             inside.clear()
