@@ -6,6 +6,7 @@ import pandas as pd
 
 from transferlab.compare.settings import SETTING
 from transferlab.compare.statistics import student
+from transferlab.compare.table import mean_of
 
 
 def honest(runs: pd.DataFrame, rules: pd.Series) -> pd.DataFrame:
@@ -28,8 +29,8 @@ def honest(runs: pd.DataFrame, rules: pd.Series) -> pd.DataFrame:
                 **dict(zip([*SETTING, "strategy"], key, strict=True)),
                 "rule": ", ".join(sorted(set(group["rule"].astype(str)))),
                 "selected": group["score"].mean(),
-                "last": _mean(group["last"]),
-                "oracle": _mean(group["oracle"]),
+                "last": mean_of(group["last"]),
+                "oracle": mean_of(group["oracle"]),
                 "gap": gap.mean if gap else None,
                 "gap_low": gap.low if gap else None,
                 "gap_high": gap.high if gap else None,
@@ -37,8 +38,3 @@ def honest(runs: pd.DataFrame, rules: pd.Series) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _mean(column: pd.Series) -> float | None:
-    known = pd.to_numeric(column).dropna()
-    return float(known.mean()) if len(known) else None

@@ -84,7 +84,7 @@ def _row(name: str, runs: pd.DataFrame, reference: Mapping[Any, float]) -> dict[
         "bootstrap_low": drawn.low,
         "bootstrap_high": drawn.high,
         **_paired(differences(scores, reference)),
-        **{key: _mean(runs[key]) for key in _MEANS if key in runs},
+        **{key: mean_of(runs[key]) for key in _MEANS if key in runs},
     }
 
 
@@ -101,6 +101,7 @@ def _paired(found: list[float]) -> dict[str, Any]:
     }
 
 
-def _mean(column: pd.Series) -> float | None:
+def mean_of(column: pd.Series) -> float | None:
+    """The mean of what is known; None where nothing is."""
     known = pd.to_numeric(column).dropna()
     return float(known.mean()) if len(known) else None

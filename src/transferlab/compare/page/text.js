@@ -69,7 +69,7 @@ const COSTS = {
   peak_memory_bytes: { name: "peak memory", text: (value) => (known(value) ? `${large(value)}B` : DASH) },
 };
 
-/** Seconds to settle and the F statistic may be infinite, which JSON cannot say. */
+/** The seeds to settle may be infinite, which JSON cannot say. */
 const unbounded = (value) => (value === "inf" ? Infinity : value);
 
 // curves ----------------------------------------------------------------------------------------------------------
