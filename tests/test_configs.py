@@ -25,8 +25,9 @@ OPTIONS = [
     for file in sorted(CONF.rglob("*.yaml"))
     if file.parent not in (CONF, CONF / "hydra") and not file.name.startswith("_")
 ]
-# A part that no default names is put where a user puts it: with this strategy, under this key.
+# A part that no default of `train.yaml` names is put where a user puts it: with this strategy, under this key.
 PLACES = {
+    "input": ("scratch", "input@backbone.input"),
     "strategy/loss": ("scratch", "+strategy/loss@strategy.losses.{name}"),
     "strategy/weight": ("l2_sp", "+strategy/weight@strategy.losses.l2_sp.weight"),
 }

@@ -12,6 +12,7 @@ from transferlab.backbones.small import mlp
 from transferlab.errors import InputError
 from transferlab.freezing import full, gradual_unfreezing
 from transferlab.history import History, KeepSelected, load_weights, save_weights, weights
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.losses.base import TransferLoss
 from transferlab.module import TransferModule
 from transferlab.optim import Schedule, cosine
@@ -34,13 +35,12 @@ class WithWeights(TransferLoss):
 
 def module(seed=0, freezing=full, losses=None):
     torch.manual_seed(seed)
-    backbone = mlp({"shape": [5]}, [6, 4])
-    task = Classification(nn.Linear)
-    strategy = Strategy(freezing, losses or {}, "source", 1.0, "still")
+    backbone = mlp(ArrayInput.of(5), [6, 4])
+    task = Classification(nn.Linear, "accuracy", None, 0.0)
+    strategy = Strategy(freezing, losses or {}, "source", "new", 1.0, "still")
     schedule = Schedule(cosine, 0.0, "per_stage")
-    return TransferModule(
-        backbone, task.build_head(4, 3), task, strategy, partial(torch.optim.SGD, lr=0.1), schedule, 3, seed
-    )
+    head = task.build_head(backbone, 3, torch.zeros(2, 5))
+    return TransferModule(backbone, head, task, strategy, partial(torch.optim.SGD, lr=0.1), schedule, 3, seed)
 
 
 class Log:

@@ -14,6 +14,7 @@ from transferlab.backbones.small import convnet
 from transferlab.backbones.torchvision import resnet
 from transferlab.errors import DivergedError
 from transferlab.freezing import chain_thaw, full, gradual_unfreezing, linear_probe
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.losses.base import Setting
 from transferlab.losses.outputs.source_task import SourceTask
 from transferlab.losses.weight import ramp
@@ -100,13 +101,14 @@ def transfer_module(
     source_classes=CLASSES,
 ):
     torch.manual_seed(3)
-    backbone = warmed(backbone or convnet({"shape": [2, 8, 8]}, [4, 6]))
-    task = Classification(nn.Linear)
-    head = task.build_head(backbone.features, CLASSES)
+    backbone = warmed(backbone or convnet(ArrayInput.of(2, 8, 8), [4, 6]))
+    task = Classification(nn.Linear, "accuracy", None, 0.0)
+    example = torch.zeros(2, 2, 8, 8)  # of which neither head nor losses make anything here
+    head = task.build_head(backbone, CLASSES, example)
     losses = losses or {}
     for loss in losses.values():
-        loss.prepare(Setting(backbone, head, task, {"target": CLASSES, "source": source_classes}, True))
-    strategy = Strategy(freezing, losses, "source", lr_decay, frozen_batchnorm)
+        loss.prepare(Setting(backbone, head, task, {"target": CLASSES, "source": source_classes}, example, True))
+    strategy = Strategy(freezing, losses, "source", "new", lr_decay, frozen_batchnorm)
     schedule = Schedule(cosine, 0.0, clock)
     return TransferModule(backbone, head, task, strategy, optimizer or sgd(), schedule, CLASSES, seed=0)
 
@@ -184,7 +186,7 @@ def test_full_fine_tuning_is_a_plain_training_loop(tmp_path, optimizer):
 
 
 def test_full_fine_tuning_of_a_resnet_is_a_plain_training_loop(tmp_path):
-    backbone = resnet({"shape": [3, 32, 32]}, "resnet18")
+    backbone = resnet(ArrayInput.of(3, 32, 32), "resnet18")
     module, data = transfer_module(backbone=backbone), batches(size=4, shape=(3, 32, 32))
     net = torchvision.models.resnet18(num_classes=CLASSES)
     state = {key.removeprefix("backbone.net."): value.clone() for key, value in module.state_dict().items()}
@@ -222,7 +224,9 @@ def test_a_linear_probe_is_logistic_regression_on_the_features_of_evaluation_mod
     assert_same_weights(module, net)
 
 
-@pytest.mark.parametrize("build", [None, lambda: resnet({"shape": [3, 32, 32]}, "resnet18")], ids=["convnet", "resnet"])
+@pytest.mark.parametrize(
+    "build", [None, lambda: resnet(ArrayInput.of(3, 32, 32), "resnet18")], ids=["convnet", "resnet"]
+)
 def test_a_linear_probe_changes_no_tensor_of_the_backbone_bit_for_bit(tmp_path, build):
     shape = (2, 8, 8) if build is None else (3, 32, 32)
     module = transfer_module(linear_probe, backbone=build and build())

@@ -10,16 +10,17 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 from transferlab.backbones.small import convnet, mlp
 from transferlab.backbones.torchvision import resnet
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.optim import Schedule, constant, cosine, learning_rate, linear, parameter_groups
 
 
 def small():
-    return convnet({"shape": [1, 16, 16]}, [3, 4, 5])
+    return convnet(ArrayInput.of(1, 16, 16), [3, 4, 5])
 
 
 @pytest.mark.parametrize(
     "build",
-    [small, lambda: mlp({"shape": [6]}, [5, 4]), lambda: resnet({"shape": [3, 32, 32]}, "resnet18")],
+    [small, lambda: mlp(ArrayInput.of(6), [5, 4]), lambda: resnet(ArrayInput.of(3, 32, 32), "resnet18")],
     ids=["convnet", "mlp", "resnet18"],
 )
 @pytest.mark.parametrize("trains", ["all", "none", "last"])
@@ -54,7 +55,7 @@ def test_a_group_holds_the_parameters_of_its_name():
 
 
 def test_batchnorm_that_trains_in_frozen_stages_has_groups_of_its_own_at_its_stages_rate():
-    backbone = resnet({"shape": [3, 32, 32]}, "resnet18")
+    backbone = resnet(ArrayInput.of(3, 32, 32), "resnet18")
     groups = {g["name"]: g for g in parameter_groups(backbone, nn.Linear(512, 2), {}, 0.1, 0.5, True)}
     layers = {
         "stem": [backbone.net.bn1],

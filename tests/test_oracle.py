@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 from transferlab import building, cli
 from transferlab.module import TransferModule
@@ -34,7 +34,7 @@ TINY = [
     "tracker=none",
 ]
 SEVERAL_SETS = ["strategy=gradual_unfreezing", "strategy.freezing.every=1"]
-SCORES = ("test/loss", "test/accuracy", "test/class_accuracy")
+SCORES = ("test/loss", "test/accuracy", "test/class_accuracy", "test/f1")
 
 
 def run(runs: Path, *words: str) -> tuple[Path, dict]:
@@ -93,6 +93,7 @@ def by_hand(trainer, module: TransferModule) -> dict[str, float]:
         "test/loss": log_loss(y.numpy(), logits.softmax(1).numpy(), labels=range(10)),
         "test/accuracy": accuracy_score(y.numpy(), guess),
         "test/class_accuracy": balanced_accuracy_score(y.numpy(), guess),
+        "test/f1": f1_score(y.numpy(), guess, average="macro"),
     }
 
 
@@ -117,7 +118,7 @@ def test_the_record_holds_the_best_epoch_with_its_validation(tmp_path, spied):
     row = spied["rows"][oracle["epoch"]]
     assert row["test/accuracy"] == max(row["test/accuracy"] for row in spied["rows"])
     validated = {k: v for k, v in record["history"][oracle["epoch"]].items() if k.startswith("val/")}
-    assert len(validated) == 3
+    assert {key.replace("val/", "test/") for key in validated} == set(SCORES)
     assert oracle == {"rule": "oracle", "epoch": row["epoch"], **validated, **{key: row[key] for key in SCORES}}
 
 
@@ -215,6 +216,11 @@ def test_of_equals_the_latest_wins_and_of_losses_the_lowest(metric):
     assert best(ROWS, metric)["epoch"] == 2
 
 
+def test_of_errors_the_lowest_wins():
+    rows = [{"epoch": row["epoch"], "test/mean_squared_error": row["test/loss"]} for row in ROWS]
+    assert best(rows, "test/mean_squared_error")["epoch"] == 2
+
+
 @pytest.mark.parametrize("worst", [nan, inf])
 def test_a_loss_that_is_no_number_loses(worst):
     assert best([*ROWS, {"epoch": 4, "test/accuracy": 0.0, "test/loss": worst}], "test/loss")["epoch"] == 2
@@ -225,12 +231,12 @@ def test_a_loss_that_is_no_number_loses(worst):
     [
         (partial(target_validation, metric="val/loss"), "test/loss"),
         (partial(target_validation, metric="val/class_accuracy"), "test/class_accuracy"),
-        (last, "test/accuracy"),
-        (partial(lambda row, metric: 0.0, metric="source/accuracy"), "test/accuracy"),
+        (last, "test/f1"),
+        (partial(lambda row, metric: 0.0, metric="source/accuracy"), "test/f1"),
     ],
 )
-def test_it_looks_at_what_the_rule_looks_at_but_on_the_test_split(rule, metric):
-    assert counterpart(rule) == metric
+def test_it_looks_at_what_the_rule_looks_at_but_on_the_test_split_and_else_at_the_tasks_metric(rule, metric):
+    assert counterpart(rule, "f1") == metric
 
 
 def test_the_tracker_gets_it_in_the_summary():

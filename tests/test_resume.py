@@ -28,7 +28,7 @@ STEPS = {"first epoch": 1, "unfreezing boundary": 2 * BATCHES, "last epoch": EPO
 pytestmark = pytest.mark.slow
 
 
-def command(strategy: str, runs: Path, study: str) -> list[str]:
+def command(strategy: str, runs: Path, study: str, *more: str) -> list[str]:
     return [
         "train",
         f"strategy={strategy}",
@@ -44,6 +44,7 @@ def command(strategy: str, runs: Path, study: str) -> list[str]:
         "tracker=none",
         f"study={study}",
         f"paths.runs={runs}",
+        *more,
     ]
 
 
@@ -79,7 +80,7 @@ def outcome(study: Path) -> tuple[dict, dict, dict]:
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "finished"
     weights = {file: torch.load(folder / file, weights_only=True) for file in ("selected.pt", "last.pt")}
-    same = {key: record[key] for key in ("run_id", "axes", "metrics", "history", "data")}
+    same = {key: record[key] for key in ("run_id", "axes", "metrics", "history", "data", "report")}
     cost = {key: record["cost"][key] for key in ("samples", "trainable_parameters", "total_parameters", "flops")}
     return weights, same, cost
 
@@ -91,15 +92,40 @@ def the_run(study: Path) -> Path:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_killed_and_started_again_equals_never_killed(strategy: str, tmp_path: Path) -> None:
-    assert in_a_process(command(strategy, tmp_path, "whole")) == (0, 0)
-    weights, record, cost = outcome(tmp_path / "whole")
-    for place, step in STEPS.items():
+    check(strategy, STEPS, tmp_path)
+
+
+def test_a_regressions_unit_is_the_same_when_it_is_started_again(tmp_path: Path) -> None:
+    task = ("task=regression", "task@source.pretrain.task=regression")
+    check("joint", {"unfreezing boundary": 2 * BATCHES}, tmp_path, *task)
+
+
+@pytest.mark.parametrize("augmentation", ["strong", "mixup_cutmix"])
+def test_augmented_samples_are_the_same_when_it_is_started_again(augmentation: str, tmp_path: Path) -> None:
+    check("joint", {"unfreezing boundary": 2 * BATCHES}, tmp_path, f"augmentation={augmentation}")
+
+
+def test_augmented_samples_are_the_same_with_loader_processes(tmp_path: Path) -> None:
+    for workers in (0, 2):
+        words = command("joint", tmp_path, f"with_{workers}", "augmentation=strong", f"workers={workers}")
+        assert in_a_process(words) == (0, 0)
+    alone, helped = (outcome(tmp_path / f"with_{workers}") for workers in (0, 2))
+    assert helped[1:] == alone[1:]
+    for file, weights in alone[0].items():
+        assert all(torch.equal(weights[key], helped[0][file][key]) for key in weights)
+
+
+def check(strategy: str, steps: dict[str, int], runs: Path, *more: str) -> None:
+    assert in_a_process(command(strategy, runs, "whole", *more)) == (0, 0)
+    weights, record, cost = outcome(runs / "whole")
+    for place, step in steps.items():
         study = place.replace(" ", "_")
-        assert in_a_process(command(strategy, tmp_path, study), kill_at=step)[0] == -signal.SIGKILL
-        assert json.loads((the_run(tmp_path / study) / "run.json").read_text())["status"] == "interrupted"
+        words = command(strategy, runs, study, *more)
+        assert in_a_process(words, kill_at=step)[0] == -signal.SIGKILL
+        assert json.loads((the_run(runs / study) / "run.json").read_text())["status"] == "interrupted"
         # it goes on from the start of the epoch in which it was killed
-        assert in_a_process(command(strategy, tmp_path, study)) == (0, step // BATCHES * BATCHES)
-        again, same_record, same_cost = outcome(tmp_path / study)
+        assert in_a_process(words) == (0, step // BATCHES * BATCHES)
+        again, same_record, same_cost = outcome(runs / study)
         assert same_record == record, place
         assert same_cost == cost, place
         for file in weights:

@@ -25,7 +25,14 @@ class Reads(TransferLoss):
 
 
 def strategy(**changes):
-    parts = {"freezing": full, "losses": {}, "start": "source", "lr_decay": 1.0, "frozen_batchnorm": "still"}
+    parts = {
+        "freezing": full,
+        "losses": {},
+        "start": "source",
+        "head": "new",
+        "lr_decay": 1.0,
+        "frozen_batchnorm": "still",
+    }
     return Strategy(**(parts | changes))
 
 

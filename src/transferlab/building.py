@@ -5,26 +5,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
 
-from transferlab import results
+from transferlab import pretraining, results
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.weights import read_tensors
+from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples, Splits
-from transferlab.data.target import Parts, Target, train_and_test
+from transferlab.data.target import Parts, Target, fitted_on, train_and_test
 from transferlab.diagnostics import settings
 from transferlab.diagnostics.forgetting import Exam, set_exam
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
+from transferlab.inputs.base import Input
 from transferlab.losses.base import Setting
 from transferlab.module import TransferModule, start_random_state
 from transferlab.strategy import Strategy
-from transferlab.tasks.classification import Task
+from transferlab.tasks.base import Task, observe
+from transferlab.tasks.classification import Classification
+from transferlab.tasks.labels import fitted
+from transferlab.tasks.prototypes import Starter
 
 
 def build(node: DictConfig, **extra: Any) -> Any:
@@ -47,41 +55,137 @@ def data(config: DictConfig, reads: frozenset[str]) -> tuple[Parts, Splits | Non
     """The target, cut, and the source's data where some loss reads them."""
     target: Target = build(config.target)
     parts = target.parts(config.seed)
+    if target.fitted_on == "source":
+        parts = parts.fitted_on(_source_training(config))
     if "source" not in reads or config.source.data is None:
         return parts, None
     source: Splits = build(config.source.data)
     # cut like the target: where both are one set, no test sample is trained on
-    return parts, Splits(*train_and_test(source, target.test), source.classes)
+    train, test = train_and_test(source, target.test)
+    return parts, Splits(fitted_on(train, parts.train), test, source.classes)
+
+
+def _source_training(config: DictConfig) -> Samples:
+    """What the source's own run trains on."""
+    if config.source.pretrain is None:
+        raise InputError(
+            f"target.fitted_on=source, but source={config.axes.source} is not pretrained here: choose a source that is "
+            "data, or target.fitted_on=target"
+        )
+    recipe = pretraining.config_of(config)
+    target: Target = build(recipe.target)
+    return target.parts(recipe.seed).train
+
+
+def inputs(config: DictConfig) -> Input:
+    """What the backbone takes."""
+    built: Input = build(config.backbone.input)
+    return built
+
+
+def net(config: DictConfig, task: Task) -> Backbone:
+    """The backbone, without its tail if the task wants maps or sequences."""
+    backbone: Backbone = build(config.backbone)
+    if task.dense:
+        backbone.cut()
+    return backbone
 
 
 def module(
-    config: DictConfig, backbone: Backbone, strategy: Strategy, parts: Parts, source: Splits | None, from_source: bool
+    config: DictConfig,
+    backbone: Backbone,
+    strategy: Strategy,
+    task: Task,
+    parts: Parts,
+    source: Splits | None,
+    from_source: bool,
+    weights: str | None = None,
 ) -> TransferModule:
-    """The net with a new head, its losses prepared. Head and losses draw from random states of their own."""
-    task: Task = build(config.task)
+    """The net with its head, its losses prepared. Head and losses draw from random states of their own.
+
+    Args:
+        config: of the run.
+        backbone: that the head stands on.
+        strategy: says which head and holds the losses.
+        task: of the run.
+        parts: the target, cut.
+        source: its data, where some loss reads them.
+        from_source: whether the backbone starts from a source's weights.
+        weights: where these lie, once they are known.
+
+    Raises:
+        InputError: parts that do not fit together.
+    """
+    if strategy.head == "source" and not from_source:
+        raise InputError("strategy.head=source: this run starts from no source, so there is no head to go on with")
+    task = fitted(task, parts.train.y, len(parts.classes))
+    source_task = fitted(task, source.train.y, len(source.classes)) if source else None
     start_random_state(config.seed, "head")
-    head = task.build_head(backbone.features, len(parts.classes))
+    input = inputs(config)
+    if task.dense and isinstance(input, ArrayInput) and input.crop is not None:
+        raise InputError(f"backbone.input.crop={input.crop}: labels of places in an image need the whole of it: null")
+    example = input.example(2)
+    head = task.build_head(backbone, len(parts.classes), example)
+    if isinstance(head, Starter) and (weights is not None or not from_source):
+        head.initialise(backbone, parts.classes, input)
+    if strategy.head == "source" and weights is not None:
+        carry_head(head, weights)
     classes = {"target": len(parts.classes)} | ({"source": len(source.classes)} if source else {})
     for key, loss in strategy.losses.items():
         start_random_state(config.seed, "loss", key)
-        loss.prepare(Setting(backbone, head, task, classes, from_source))
+        loss.prepare(Setting(backbone, head, task, classes, example, from_source, source_task, parts.classes))
     optimizer, schedule = build(config.optimizer), build(config.scheduler)
     return TransferModule(backbone, head, task, strategy, optimizer, schedule, len(parts.classes), config.seed)
 
 
-def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: Strategy) -> TransferData:
+def carry_head(head: nn.Module, weights: str) -> None:
+    """Give a new head the values of the source's own.
+
+    Raises:
+        InputError: the source has no head here, or one of another kind or with other outputs.
+    """
+    known = read_tensors(Path(weights)) if Path(weights).is_file() else {}
+    state = {key.removeprefix("head."): value for key, value in known.items() if key.startswith("head.")}
+    if not state:
+        raise InputError(f"strategy.head=source: {weights} holds no head; a source that is pretrained here has one")
+    wanted = {key: tuple(value.shape) for key, value in head.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    if wanted != found:
+        raise InputError(
+            f"strategy.head=source: the source's head is {found}, the target needs {wanted}; "
+            "it fits where both have the same task.head and as many classes"
+        )
+    head.load_state_dict(state)
+
+
+def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: Strategy, task: Task) -> TransferData:
     """The batches that the backbone takes."""
-    spec = OmegaConf.to_container(config.backbone.input, resolve=True)
-    assert isinstance(spec, dict)
     return TransferData(
         parts,
         source,
         strategy.reads,
-        **{str(key): value for key, value in spec.items()},
+        inputs(config),
+        reconstructs=task.reconstructs,
         batch_size=config.batch_size,
         workers=config.workers,
         seed=config.seed,
+        augmentation=augmentation(config, task),
     )
+
+
+def augmentation(config: DictConfig, task: Task) -> Augmentation:
+    """What becomes of training samples.
+
+    Raises:
+        InputError: it mixes labels, which the task does not understand.
+    """
+    chosen: Augmentation = build(config.augmentation) if "augmentation" in config else NONE
+    if chosen.batch and not isinstance(task, Classification):
+        raise InputError(
+            f"augmentation.batch.{next(iter(chosen.batch))} mixes the labels of samples, which task=classification "
+            "alone understands: choose augmentation=none or another that leaves labels whole"
+        )
+    return chosen
 
 
 def diagnostics(config: DictConfig) -> settings.Settings:
@@ -90,27 +194,33 @@ def diagnostics(config: DictConfig) -> settings.Settings:
     return chosen
 
 
-def exam(recipe: DictConfig, weights: Path, backbone: Backbone, data: TransferData) -> Exam:
-    """Test samples of a source and its own head, as the pretraining `recipe` had them.
+def exam(recipe: DictConfig, weights: Path, backbone: Backbone, data: TransferData, dense: bool) -> Exam | None:
+    """Test samples of a source and its own head, as the pretraining `recipe` had them; None if they have no classes.
 
     Args:
         recipe: the config of the source's own run.
         weights: what that run selected.
         backbone: holds them already.
         data: normalises, for every run on this backbone alike.
+        dense: whether this run's backbone has lost its tail, and with it the features that the source's head takes.
     """
 
     def read() -> Samples:
         target: Target = build(recipe.target)
-        return train_and_test(target.data, target.test)[1]
+        return target.parts(recipe.seed).test
 
     state = {key: value for key, value in read_tensors(weights).items() if key.startswith("head.")}
     classes = (results.read(weights.parent) or {})["data"]["classes"]
     task: Task = build(recipe.task)
-    with undisturbed(backbone):  # a new head draws random numbers
-        head = task.build_head(backbone.features, len(classes))
+    if task.dense or dense:
+        return None
+    example = data.input.example(2)
+    with undisturbed(backbone), torch.no_grad():  # a new head draws random numbers
+        head = task.build_head(backbone, len(classes), example)
+        if task.probabilities(observe(backbone, head, example)[2]) is None:
+            return None
     head.load_state_dict({key.removeprefix("head."): value for key, value in state.items()})
-    return set_exam(weights, read, tuple(recipe.backbone.input.shape), backbone, head, data)
+    return set_exam(weights, read, task, backbone, head, data)
 
 
 def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback]) -> Trainer:

@@ -49,6 +49,7 @@ class Plan:
 # Keys that take one of a few words; whoever builds from them checks too, but only once torch is there.
 _WORDS = {
     "strategy.start": ("source", "random"),
+    "strategy.head": ("new", "source"),
     "strategy.frozen_batchnorm": ("still", "trains"),
     "strategy.losses.source_task.head": ("shared", "own"),
     "scheduler.clock": ("per_stage", "global"),

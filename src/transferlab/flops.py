@@ -1,9 +1,11 @@
 """Floating-point operations of a run's training, by torch's counter."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, cast
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,8 +17,8 @@ _log = logging.getLogger(__name__)
 class Flops(Callback):
     """Counts one step for each set of trainable stages, and the target samples trained under each set.
 
-    What is counted is forward and backward of training steps: matrix products, convolutions and attention, a
-    multiplication and an addition being two operations. With N steps' worth of target samples the run costs
+    What is counted is forward and backward of training steps: matrix products, convolutions, attention and recurrent
+    layers, a multiplication and an addition being two operations. With N steps' worth of target samples the run costs
 
         flops = sum over sets of (flops of the measured step / target samples in it) x target samples trained on
 
@@ -42,7 +44,7 @@ class Flops(Callback):
         """Begin to count, if no step of these stages has been counted."""
         if batch_idx or self.failed or _stages(pl_module) in self.sets:
             return
-        self._counter = _Counter(display=False)
+        self._counter = _Counter(display=False, custom_mapping=_RECURRENT)
         try:
             cast(Any, self._counter).__enter__()
         except Exception as error:
@@ -88,6 +90,43 @@ class Flops(Callback):
     def _give_up(self, reason: object) -> None:
         self.failed = True
         _log.warning("the run's FLOPs are not counted: %s", reason)
+
+
+def _cudnn(input: Sequence[int], weights: Sequence[Sequence[int]], *rest: Any, **more: Any) -> int:
+    """A recurrent layer, forward: each real step of the packed sequences meets each matrix of weights once.
+
+    Four gates of an LSTM, or three of a GRU, make 2 x gates x (inputs + units) x units a step. Torch's counter sees the
+    same products by itself where no library does the whole layer at once, as on a CPU with packed sequences.
+
+    Args:
+        input: shape of all steps, (steps, inputs) or (B, T, inputs).
+        weights: shapes of matrices and biases.
+        rest: of torch's operation.
+        more: likewise.
+    """
+    return 2 * prod(input[:-1]) * sum(prod(shape) for shape in weights if len(shape) > 1)
+
+
+def _cudnn_backward(input: Sequence[int], weights: Sequence[Sequence[int]], *rest: Any, **more: Any) -> int:
+    """As many for the gradient of the inputs, and again as many for that of the weights where they train."""
+    return _cudnn(input, weights) * (2 if rest[-1][3] else 1)
+
+
+def _onednn(input: Sequence[int], *rest: Any, **more: Any) -> int:
+    return _cudnn(input, rest[:4])
+
+
+def _onednn_backward(input: Sequence[int], *rest: Any, **more: Any) -> int:
+    return 2 * _cudnn(input, rest[:4])
+
+
+# what torch's own counter has no formulas for
+_RECURRENT = {
+    torch.ops.aten._cudnn_rnn: _cudnn,
+    torch.ops.aten._cudnn_rnn_backward: _cudnn_backward,
+    torch.ops.aten.mkldnn_rnn_layer: _onednn,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _onednn_backward,
+}
 
 
 class _Counter(FlopCounterMode):

@@ -73,7 +73,7 @@ def job(config: DictConfig) -> float | None:
     before = results.read(folder)
     if before is not None and before["status"] in ("finished", "diverged"):
         _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
-        return _score(before)
+        return _score(before, config.task.metric)
     if before is not None:
         told = "trying again: %s failed before" if before["status"] == "failed" else "going on: %s did not end before"
         _log.info(told, title(config))
@@ -91,19 +91,20 @@ def job(config: DictConfig) -> float | None:
             _failures.append(error)
         return None
     _pace.stop()
-    _log.info("%s", _pace.line(number, f"{title(config)}: {_outcome(record)} ({folder})"))
-    return _score(record)
+    _log.info("%s", _pace.line(number, f"{title(config)}: {_outcome(record, config.task.metric)} ({folder})"))
+    return _score(record, config.task.metric)
 
 
-def _outcome(record: dict[str, object]) -> str:
+def _outcome(record: dict[str, object], metric: str) -> str:
     metrics, cost = record["metrics"], record["cost"]
     assert isinstance(metrics, dict) and isinstance(cost, dict)
     selected = metrics["selected"]
-    scores = ", ".join(f"{key} {value:.4f}" for key, value in selected.items() if key == "test/accuracy")
-    return f"{scores} (epoch {selected['epoch']}), {cost['seconds']:.1f} s"
+    score = f"test/{metric} {selected.get(f'test/{metric}', float('nan')):.4f}"
+    return f"{score} (epoch {selected['epoch']}), {cost['seconds']:.1f} s"
 
 
-def _score(record: dict[str, object]) -> float | None:
+def _score(record: dict[str, object], metric: str) -> float | None:
+    """What a sweeper that searches is told: the task's metric on the held-out labels."""
     metrics = record["metrics"]
     selected = metrics.get("selected") if isinstance(metrics, dict) else None
-    return selected.get("val/accuracy") if isinstance(selected, dict) else None
+    return selected.get(f"val/{metric}") if isinstance(selected, dict) else None

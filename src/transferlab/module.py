@@ -16,7 +16,9 @@ from transferlab.losses.base import Observation, Step, TransferLoss
 from transferlab.optim import BuildOptimizer, Schedule, learning_rate, parameter_groups
 from transferlab.seeding import derive
 from transferlab.strategy import Strategy
-from transferlab.tasks.classification import Task
+from transferlab.tasks import base
+from transferlab.tasks.base import Task
+from transferlab.values import Value
 
 # How many steps may pass before a NaN is noticed; reading a loss makes an accelerator wait.
 _CHECK_EVERY = 50
@@ -32,7 +34,7 @@ class TransferModule(LightningModule):
         strategy: its losses are prepared already.
         optimizer: builds the optimiser from parameter groups.
         schedule: learning rates over training.
-        classes: outputs of the head.
+        outputs: how many classes or other outputs the data name.
         seed: of the run; each epoch starts from a random state of its own.
     """
 
@@ -44,7 +46,7 @@ class TransferModule(LightningModule):
         strategy: Strategy,
         optimizer: BuildOptimizer,
         schedule: Schedule,
-        classes: int,
+        outputs: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -59,7 +61,7 @@ class TransferModule(LightningModule):
         self.trainable: tuple[str, ...] = ()
         self._build_optimizer = optimizer
         self._steps = 1
-        self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(classes) for split in ("val", "test")})
+        self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(outputs) for split in ("val", "test")})
         self._diverged = torch.zeros((), dtype=torch.bool)
         # asked here once so that a wrong schedule ends the run before the first step
         strategy.trainable(self.stages, 0)
@@ -103,12 +105,12 @@ class TransferModule(LightningModule):
         self.backbone.set_trainable((chosen - {"head"}) | silent, self.strategy.frozen_batchnorm)
         self.head.requires_grad_("head" in chosen).train("head" in chosen)
 
-    def observe(self, x: Tensor, y: Tensor) -> Observation:
+    def observe(self, x: Value, y: Tensor) -> Observation:
         """Send one domain's batch through the net."""
-        features, activations = self.backbone.observe(x, self.strategy.activations)
-        return Observation(x, y, activations, features, self.head(features))
+        features, activations, outputs = base.observe(self.backbone, self.head, x, self.strategy.activations)
+        return Observation(x, y, activations, features, outputs)
 
-    def training_step(self, batch: Mapping[str, tuple[Tensor, Tensor]], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Mapping[str, tuple[Value, Tensor]], batch_idx: int) -> Tensor:
         """The task loss on the target plus each transfer loss times its weight; every term is logged."""
         terms = self.terms(batch, self.progress_at(self.global_step))
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task"]
@@ -117,7 +119,7 @@ class TransferModule(LightningModule):
         self._watch(total.detach(), batch_idx)
         return total
 
-    def terms(self, batch: Mapping[str, tuple[Tensor, Tensor]], progress: float) -> dict[str, Tensor]:
+    def terms(self, batch: Mapping[str, tuple[Value, Tensor]], progress: float) -> dict[str, Tensor]:
         """The task loss as `task`, and each transfer loss times its weight at a share of training in [0, 1)."""
         observed = {domain: self.observe(*pair) for domain, pair in batch.items()}
         target = observed["target"]
@@ -132,28 +134,28 @@ class TransferModule(LightningModule):
         """The share of training, in [0, 1), that is done before a step."""
         return step / self._steps
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss and metrics on the labels held out; gives the outputs (B, C) to whoever watches."""
+    def validation_step(self, batch: tuple[Value, Tensor], batch_idx: int) -> Any:
+        """Loss and metrics on the labels held out; gives the outputs to whoever watches."""
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Loss and metrics on the test split."""
-        self._evaluate(batch, "test")
+    def test_step(self, batch: tuple[Value, Tensor], batch_idx: int) -> Any:
+        """Loss and metrics on the test split; gives the outputs to whoever reports on them."""
+        return self._evaluate(batch, "test")
 
     def on_train_epoch_end(self) -> None:
         """Stop if the epoch diverged."""
         self._raise_if_diverged()
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
+    def _evaluate(self, batch: tuple[Value, Tensor], split: str) -> Any:
         x, y = batch
-        outputs = self.head(self.backbone(x))
+        _, _, outputs = base.observe(self.backbone, self.head, x)
         metrics = cast(Any, self._metrics[f"{split}_metrics"])
-        metrics.update(outputs, y)
+        metrics.update(*self.task.scored(outputs, y))
         # what the test split says goes into the record alone, never before the end into a log
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": split == "val"}
         self.log(f"{split}/loss", self.task.loss(outputs, y), batch_size=len(y), **options)
         self.log_dict({f"{split}/{name}": metric for name, metric in metrics.items()}, **options)
-        return cast(Tensor, outputs)
+        return outputs
 
     def _watch(self, loss: Tensor, batch_idx: int) -> None:
         self._diverged = self._diverged.to(loss.device) | ~loss.isfinite()

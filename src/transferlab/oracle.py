@@ -13,15 +13,18 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torchmetrics import MetricCollection
 
+from transferlab.backbones.base import Backbone
+from transferlab.directions import sign
 from transferlab.errors import unknown
 from transferlab.selection.rules import Rule
-from transferlab.tasks.classification import Task
+from transferlab.tasks import base
+from transferlab.tasks.base import Task
 
 
 class Net(Protocol):
     """What is scored: a module with these parts."""
 
-    backbone: nn.Module
+    backbone: Backbone
     head: nn.Module
     task: Task
 
@@ -35,12 +38,13 @@ class Oracle(Callback):
 
     Args:
         rule: the declared selection rule; the oracle looks at the same metric on the test split.
-        classes: outputs of the head.
+        outputs: how many classes or other outputs the data name.
+        metric: the task's, to look at where the rule looks at none.
     """
 
-    def __init__(self, rule: Rule, classes: int) -> None:
-        self.metric = counterpart(rule)
-        self.classes = classes
+    def __init__(self, rule: Rule, outputs: int, metric: str) -> None:
+        self.metric = counterpart(rule, metric)
+        self.outputs = outputs
         self.rows: list[dict[str, Any]] = []
         self.seconds = 0.0  # spent here by this process
 
@@ -51,7 +55,7 @@ class Oracle(Callback):
             InputError: the task does not measure the metric.
         """
         net = cast(Net, pl_module)
-        self._metrics = net.task.metrics(self.classes).to(pl_module.device)
+        self._metrics = net.task.metrics(self.outputs).to(pl_module.device)
         self._batches = cast(Any, trainer).datamodule.test_dataloader()
         known = ["test/loss", *(f"test/{name}" for name in self._metrics)]
         if self.metric not in known:
@@ -84,23 +88,23 @@ class Oracle(Callback):
         self.rows = state_dict["rows"]
 
 
-def counterpart(rule: Rule) -> str:
+def counterpart(rule: Rule, otherwise: str) -> str:
     """The metric on the test split that answers to a rule's on validation: `test/loss` for `val/loss`.
 
-    A rule without a metric of the validation split, such as `last`, is measured by `test/accuracy`.
+    A rule without a metric of the validation split, such as `last`, is measured by the metric `otherwise`.
     """
     split, _, name = str(getattr(rule, "keywords", {}).get("metric", "")).partition("/")
-    return f"test/{name}" if split == "val" else "test/accuracy"
+    return f"test/{name}" if split == "val" else f"test/{otherwise}"
 
 
 def best(rows: Iterable[Mapping[str, Any]], metric: str) -> Mapping[str, Any]:
-    """The row with the highest score, of equals the latest; for a metric that ends in `loss`, the lowest.
+    """The row with the highest score, of equals the latest; for one of which less is better, the lowest.
 
     A score that is NaN loses against every number.
     """
 
     def key(row: Mapping[str, Any]) -> tuple[float, int]:
-        score = -row[metric] if metric.endswith("loss") else row[metric]
+        score = sign(metric) * row[metric]
         return (score if score == score else float("-inf"), row["epoch"])
 
     return max(rows, key=key)
@@ -127,8 +131,8 @@ def evaluate(
     with _evaluation_mode(module), precision.test_step_context():
         for batch in batches:
             x, y = trainer.strategy.batch_to_device(precision.convert_input(batch))
-            outputs = net.head(net.backbone(x))
-            metrics.update(outputs, y)
+            _, _, outputs = base.observe(net.backbone, net.head, x)
+            metrics.update(*net.task.scored(outputs, y))
             # batch by batch in float32, the order and the type in which Lightning adds up what is logged
             total, samples = total + net.task.loss(outputs, y).float() * len(y), samples + len(y)
     scores = {"loss": total / samples, **metrics.compute()}

@@ -5,7 +5,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from transferlab import results
 
 STUDY = "pretraining"
-_PARTS = ("task", "target", "strategy", "optimizer", "scheduler", "selection", "trainer", "seed", "batch_size")
+_PARTS = (
+    "task",
+    "target",
+    "augmentation",
+    "strategy",
+    "optimizer",
+    "scheduler",
+    "selection",
+    "trainer",
+    "seed",
+    "batch_size",
+)
 
 # of the run that needs the source; who watches that one is no part of the source's id
 _ELSEWHERE = ("source", "diagnostics")
@@ -26,7 +37,8 @@ def config_of(config: DictConfig) -> DictConfig:
     recipe = results.portable(config)["source"]["pretrain"]
     pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_PARTS, *_ELSEWHERE)])
     with open_dict(pretraining):
-        pretraining.merge_with({key: recipe[key] for key in _PARTS})
+        # a recipe from before there was augmentation has none
+        pretraining.merge_with({key: recipe[key] for key in _PARTS if key in recipe})
         pretraining.source = {"weights": None, "data": None, "pretrain": None}
         pretraining.study = STUDY
         pretraining.oracle = False

@@ -33,6 +33,7 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
         "overrides": overrides,
         "metrics": {"selected": None, "last": None, "oracle": None},
         "history": [],
+        "report": None,
         "forgetting": None,
         "cost": {
             "seconds": 0.0,

@@ -1,11 +1,13 @@
-"""What is measured when the training is over: the test split, and what diagnostics look back at."""
+"""What is measured when the training is over: the test split, the report on it, and what diagnostics look back at."""
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytorch_lightning import Trainer
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
 
 from transferlab import results
 from transferlab.data.module import TransferData
@@ -17,6 +19,51 @@ from transferlab.errors import DivergedError
 from transferlab.history import History, KeepSelected, load_weights
 from transferlab.module import TransferModule
 from transferlab.selection.rules import name
+from transferlab.tasks.report import Reporter
+
+
+class Tested(Callback):
+    """Keeps, of each pass over the test split, what the task needs for its report; the last pass is the one reported.
+
+    Nothing of it is logged, and nothing that chooses an epoch can read it: the first pass follows the training.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier pass."""
+        self._kept = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep what the task asks for of a batch."""
+        assert isinstance(pl_module, TransferModule)
+        task = pl_module.task
+        if isinstance(task, Reporter):
+            kept, y = task.kept(outputs, batch[1])
+            self._kept.append((kept.cpu(), y.cpu()))
+
+    def report(self, module: TransferModule, outputs: int) -> dict[str, Any] | None:
+        """The task's report on the last pass; None where the task makes none.
+
+        Args:
+            module: the one that was tested.
+            outputs: how many classes or other outputs the data name.
+        """
+        if not isinstance(module.task, Reporter):
+            return None
+        kept, y = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
+        said = module.task.report(kept, y, outputs)
+        intervals = {f"test/{metric}": bounds for metric, bounds in said.pop("intervals").items()}
+        return {"samples": len(y), "intervals": intervals, **said}
 
 
 def scores(

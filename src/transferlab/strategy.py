@@ -17,6 +17,7 @@ class Strategy:
         freezing: which stages train in an epoch.
         losses: transfer losses by name.
         start: `source` takes the source's weights, `random` none of them.
+        head: `new`, drawn at random, or the `source`'s own, which fits where it was pretrained here on as many outputs.
         lr_decay: learning-rate factor a stage, from the head down.
         frozen_batchnorm: whether BatchNorm of frozen stages stays `still` or `trains`.
     """
@@ -24,11 +25,12 @@ class Strategy:
     freezing: Freezing
     losses: Mapping[str, TransferLoss]
     start: Literal["source", "random"]
+    head: Literal["new", "source"]
     lr_decay: float
     frozen_batchnorm: Literal["still", "trains"]
 
     def __post_init__(self) -> None:
-        allowed = {"start": ("source", "random"), "frozen_batchnorm": ("still", "trains")}
+        allowed = {"start": ("source", "random"), "head": ("new", "source"), "frozen_batchnorm": ("still", "trains")}
         for key, words in allowed.items():
             if getattr(self, key) not in words:
                 raise InputError(f"strategy.{key}={getattr(self, key)}: '{words[0]}' or '{words[1]}'")

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from transferlab import building, pretraining, results
 from transferlab.backbones import weights as backbone_weights
-from transferlab.backbones.base import Backbone
 from transferlab.data.target import describe
 from transferlab.environment import environment, peak_memory, quiet
 from transferlab.errors import DivergedError, InputError, plain
@@ -20,9 +19,10 @@ from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
 from transferlab.record import begin, summary, title
 from transferlab.results import Record
-from transferlab.scoring import looked_back, scores
+from transferlab.scoring import Tested, looked_back, scores
 from transferlab.selection.rules import Rule
 from transferlab.strategy import Strategy
+from transferlab.tasks.base import Task
 from transferlab.tracking import RunCard, Tracker
 from transferlab.trust import check_located_targets
 
@@ -83,21 +83,22 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
     parts, source_data = building.data(config, strategy.reads)
-    backbone: Backbone = building.build(config.backbone)
+    task: Task = building.build(config.task)
+    backbone = building.net(config, task)
     history = History()
     rule: Rule = building.build(config.selection)
     keep = KeepSelected(rule, history, folder / SELECTED)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
     diagnostics = building.diagnostics(config)
     watch = diagnostics.watch(history, from_source, config.source.pretrain is not None)
-    oracle, flops = Oracle(rule, len(parts.classes)), Flops()
+    oracle, flops, tested = Oracle(rule, len(parts.classes), task.metric), Flops(), Tested()
     # behind the history, so that their time is none of the fit's
-    callbacks = [history, watch, keep, flops, *([oracle] if config.get("oracle") else [])]
+    callbacks = [history, watch, keep, flops, tested, *([oracle] if config.get("oracle") else [])]
     trainer = building.trainer(config, folder / RESUME, callbacks)
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
-    module = building.module(config, backbone, strategy, parts, source_data, from_source)
+    module = building.module(config, backbone, strategy, task, parts, source_data, from_source)
     keep.check(module.measured if parts.val is not None else ())
-    data = building.batches(config, parts, source_data, strategy)
+    data = building.batches(config, parts, source_data, strategy, task)
     diagnostics.check(module, data)
 
     before = time.perf_counter()
@@ -105,11 +106,11 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     if source is not None:
         backbone_weights.load(backbone, source)
         if watch.examines:
-            exam = building.exam(pretraining.config_of(config), Path(source), backbone, data)
+            exam = building.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
     if source is not None:
-        module = building.module(config, backbone, strategy, parts, source_data, from_source)
+        module = building.module(config, backbone, strategy, task, parts, source_data, from_source, source)
     record["data"] = {**describe(parts), "source_weights": source}
     trainer.logger = tracker.start(_card(config, folder))
     try:
@@ -122,6 +123,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
         record["cost"]["seconds"] += history.earlier + watch.earlier - oracle.seconds
     save_weights(module, folder / LAST)
     record["metrics"] = {**scores(module, data, trainer, history, keep), "oracle": oracle.scores(history.rows)}
+    record["report"] = tested.report(module, len(parts.classes))  # the selected epoch was tested last
     record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, keep))
     record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
     (folder / RESUME).unlink(missing_ok=True)

@@ -1,9 +1,15 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
 
+from transferlab.backbones import weights
 from transferlab.backbones.base import Backbone, Stage, check_chain
+from transferlab.backbones.small import convnet, mlp
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
+from transferlab.values import Pair, Seq, masked_mean
 
 
 def flatten(net, x):
@@ -368,3 +374,254 @@ def test_check_chain_catches_a_stage_that_remembers_the_last_full_pass():
     broken = Backbone(net, stages, 3, "broken")
     with pytest.raises(RuntimeError, match="broken: the chain of stages, entered at b"):
         check_chain(broken, net, torch.randn(2, 4))
+
+
+def test_check_chain_catches_a_stage_that_ignores_what_it_is_handed():
+    # chain and entry agree with the library, for the library's own net makes nothing of its input
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    nn.init.zeros_(net[1].weight)
+    broken = Backbone(net, [Stage("a", ["0"]), Stage("b", ["1"])], 3, "broken")
+    with pytest.raises(RuntimeError, match="broken: what stage 'b' is handed has no influence on the features"):
+        check_chain(broken, net, torch.randn(2, 4))
+
+
+def mean_step(net, x):
+    return masked_mean(x)
+
+
+def embedded(net, x):
+    return Seq(net.table(x.h), x.mask)
+
+
+def mean_of_all_steps(net, x):
+    return x.h.mean(1)
+
+
+class Reader(nn.Module):
+    """Token ids to the mean of their hidden states."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.layer = nn.Embedding(9, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return masked_mean(Seq(self.layer(self.table(x.h)), x.mask))
+
+
+def reader(pool=mean_step, hidden=("layer",)):
+    torch.manual_seed(0)
+    stages = [
+        Stage("embeddings", [embedded], owns=["table"]),
+        Stage("layer", hidden, owns=[] if hidden == ("layer",) else ["layer"]),
+        Stage("pool", [pool]),
+    ]
+    return Backbone(Reader(), stages, 4, "reader", tail="pool")
+
+
+WORDS = Seq(torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([[True, True, True], [True, True, False]]))
+
+
+def of_ones(net, x):
+    return Seq(net.layer(torch.ones_like(x.h)), x.mask)
+
+
+def test_a_module_works_on_the_steps_of_a_sequence_and_hands_the_mask_on():
+    backbone = reader().eval()
+    found = backbone(WORDS, stop="pool")
+    assert torch.equal(found.h, backbone.net.layer(backbone.net.table(WORDS.h)))
+    assert found.mask is WORDS.mask
+
+
+def test_check_chain_works_on_sequences():
+    backbone = reader()
+    check_chain(backbone, backbone.net, WORDS)
+    forgets = reader(pool=mean_of_all_steps)
+    with pytest.raises(RuntimeError, match="reader: the chain"):
+        check_chain(forgets, forgets.net, WORDS)
+    deaf = reader(hidden=(of_ones,))
+    with pytest.raises(RuntimeError, match="what stage 'layer' is handed has no influence"):
+        check_chain(deaf, deaf, WORDS)
+
+
+class Towers(nn.Module):
+    """Two inputs, each through a net of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(3, 4), Reader()
+
+    def forward(self, x):
+        return Pair(self.one(x.first), self.other(x.second))
+
+
+def side_by_side(net, x):
+    return Pair(net.one(x.first), embedded(net.other, x.second))
+
+
+def crossed(net, x):
+    return Pair(x.first, masked_mean(Seq(net.other.layer(x.second.h), x.second.mask)))
+
+
+def first_twice(net, x):
+    return Pair(x.first, x.first)
+
+
+def towers(last):
+    torch.manual_seed(0)
+    stages = [
+        Stage("embeddings", [side_by_side], owns=["one", "other.table"]),
+        Stage("last", [last], owns=["other.layer"]),
+    ]
+    return Backbone(Towers(), stages, 4, "towers")
+
+
+def test_check_chain_works_on_pairs():
+    example = Pair(torch.randn(2, 3), WORDS)
+    right, wrong = towers(crossed), towers(first_twice)
+    check_chain(right, right.net, example)
+    with pytest.raises(RuntimeError, match="towers: the chain"):
+        check_chain(wrong, wrong.net, example)
+
+
+class Pooled(nn.Module):
+    """As a library publishes it: maps, pooled by a weight, a buffer and a BatchNorm; two linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.norm = nn.BatchNorm1d(4)
+        self.weight = nn.Parameter(torch.randn(8, 8))
+        self.register_buffer("shift", torch.ones(4))
+        self.classifier = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2))
+
+    def forward(self, x):
+        return self.classifier(self.norm(weighted(self, self.stem(x))))
+
+
+def weighted(net, x):
+    return (x * net.weight).sum((2, 3)) + net.shift
+
+
+def published():
+    """All of its tensors, unlike any fresh net's."""
+    torch.manual_seed(7)
+    return {key: value + 7 for key, value in Pooled().state_dict().items()}
+
+
+def pooled():
+    torch.manual_seed(0)
+    net = Pooled()
+    net.classifier[1] = nn.Identity()
+    stages = [
+        Stage("stem", ["stem"]),
+        Stage("pool", [weighted, "norm"], owns=["weight", "shift"]),
+        Stage("fc", ["classifier.0"]),
+    ]
+    return Backbone(net, stages, 5, "pooled", ignored=["classifier.1"], tail="pool")
+
+
+def test_a_cut_chain_gives_what_went_into_the_tail():
+    backbone, x = pooled().eval(), torch.randn(2, 3, 8, 8)
+    expected = backbone(x, stop="pool")
+    backbone.cut()
+    assert torch.equal(backbone(x), expected)
+    assert torch.equal(backbone.maps(expected), backbone.net.stem(x))
+
+
+def test_what_is_cut_off_leaves_the_net_the_stages_and_every_count():
+    backbone = pooled()
+    backbone.cut()
+    assert backbone.stages == backbone.parametric == ("stem",)
+    kept = {"stem.0.weight", "stem.0.bias", "stem.1.weight", "stem.1.bias"}
+    assert {name for name, _ in backbone.net.named_parameters()} == kept
+    assert {id(p) for p in backbone.stage_parameters("stem")} == {id(p) for p in backbone.net.parameters()}
+    assert all(key.startswith("stem.") for key in backbone.net.state_dict())
+    for stage in ("pool", "fc"):
+        with pytest.raises(InputError, match=f"'{stage}'"):
+            backbone.set_trainable([stage])
+
+
+def test_a_cut_net_freezes_trains_and_pickles():
+    backbone = pooled()
+    backbone.cut()
+    backbone.train()
+    backbone.set_trainable([])
+    assert not any(p.requires_grad for p in backbone.parameters())
+    assert not any(m.training for m in backbone.net.stem.modules())
+    backbone.set_trainable(["stem"])
+    backbone(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None for p in backbone.stage_parameters("stem"))
+    again = pickle.loads(pickle.dumps(backbone)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(again(x), backbone.eval()(x))
+
+
+def test_weights_of_the_whole_net_load_into_the_cut_one(tmp_path):
+    # the library's own, and those of a run of ours with its head
+    ours = {f"backbone.net.{key}": value for key, value in published().items() if not key.startswith("classifier.1")}
+    for name, state in (("published.pt", published()), ("selected.pt", ours | {"head.weight": torch.ones(2)})):
+        torch.save(state, tmp_path / name)
+        backbone = pooled()
+        backbone.cut()
+        weights.load(backbone, str(tmp_path / name))
+        assert all(torch.equal(value, published()[key]) for key, value in backbone.net.state_dict().items())
+
+
+def test_weights_of_a_cut_net_load_into_another_and_are_too_few_for_the_whole_one(tmp_path):
+    stem = {key: value for key, value in published().items() if key.startswith("stem")}
+    torch.save(stem, tmp_path / "cut.pt")
+    backbone = pooled()
+    backbone.cut()
+    weights.load(backbone, str(tmp_path / "cut.pt"))
+    assert torch.equal(backbone.net.stem[0].weight, stem["stem.0.weight"])
+    with pytest.raises(InputError, match="it lacks"):
+        weights.load(pooled(), str(tmp_path / "cut.pt"))
+
+
+@pytest.mark.parametrize(
+    ("stem", "tail"), [((), ()), (("body",), ()), ((), ("body",))], ids=["side by side", "tail inside", "stem inside"]
+)
+def test_a_tail_that_shares_a_module_with_another_stage_is_cut_off_alone(stem, tail):
+    net = nn.Sequential()
+    net.add_module("body", nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(4, 5)))
+    stages = [Stage("stem", ["body.0"], owns=stem), Stage("pool", ["body.1", flatten, "body.2"], owns=tail)]
+    backbone = Backbone(net, stages, 5, "net", tail="pool")
+    backbone.cut()
+    assert backbone(torch.randn(2, 3, 8, 8)).shape == (2, 4, 6, 6)
+    assert {name for name, _ in net.named_parameters()} == {"body.0.weight", "body.0.bias"}
+    assert len(backbone.stage_parameters("stem")) == 2
+
+
+def test_without_a_tail_there_is_nothing_to_cut_and_so_a_second_cut_is_refused():
+    backbone = pooled()
+    backbone.cut()
+    for other in (backbone, mlp(ArrayInput.of(3), [4])):
+        with pytest.raises(InputError, match=f"'{other.name}'.*the task needs maps or sequences"):
+            other.cut()
+    assert backbone.stages == ("stem",)
+
+
+def test_a_small_net_cut_gives_its_last_maps():
+    backbone = convnet(ArrayInput.of(1, 16, 12), [3, 5])
+    backbone.cut()
+    assert backbone.maps(backbone(torch.randn(2, 1, 16, 12))).shape == (2, 5, 4, 3)
+
+
+def as_grid(net, x):
+    return x.transpose(1, 2).unflatten(2, net.size)
+
+
+def test_the_grid_makes_maps_of_tokens():
+    net = nn.Sequential(nn.Linear(3, 4))
+    net.size = (2, 3)
+    backbone = Backbone(net, [Stage("tokens", ["0"])], 4, "net", grid=as_grid)
+    tokens = backbone(torch.randn(5, 6, 3))
+    found = backbone.maps(tokens)
+    assert found.shape == (5, 4, 2, 3)
+    assert torch.equal(found[:, :, 1, 2], tokens[:, 5])
+
+
+@pytest.mark.parametrize("given", [torch.zeros(2, 4), torch.zeros(2, 6, 4), WORDS], ids=["vectors", "tokens", "seq"])
+def test_what_is_no_map_is_refused_with_the_remedy(given):
+    with pytest.raises(InputError, match=r"'pooled' gives no maps.*choose one for images"):
+        pooled().maps(given)

@@ -1,6 +1,8 @@
 import os
 import pickle
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 from urllib.parse import urlparse
 
@@ -12,10 +14,11 @@ from torch import nn
 
 from transferlab.backbones import weights
 from transferlab.backbones.small import convnet
-from transferlab.backbones.torchvision import resnet
+from transferlab.backbones.torchvision import densenet, resnet
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 
-INPUT = {"shape": [1, 8, 8]}
+INPUT = ArrayInput.of(1, 8, 8)
 WIDTHS = [3, 4]
 
 
@@ -109,7 +112,7 @@ def test_a_nested_state_dict_is_unpacked(tmp_path, key):
 def test_a_published_classifier_of_any_size_is_left_out(tmp_path):
     published = torchvision.models.resnet18(num_classes=7)
     torch.save(published.state_dict(), tmp_path / "weights.pt")
-    backbone = resnet({"shape": [3, 32, 32]}, "resnet18")
+    backbone = resnet(ArrayInput.of(3, 32, 32), "resnet18")
     weights.load(backbone, str(tmp_path / "weights.pt"))
     assert_loaded(backbone, {k: v for k, v in published.state_dict().items() if not k.startswith("fc.")})
 
@@ -214,13 +217,73 @@ def test_weights_of_torchvisions_enum_arrive(hub, name):
     torch.manual_seed(3)
     published = torchvision.models.resnet18()
     torch.save(published.state_dict(), published_file(hub))
-    backbone = resnet({"shape": [3, 32, 32]}, "resnet18")
+    backbone = resnet(ArrayInput.of(3, 32, 32), "resnet18")
     weights.load(backbone, f"torchvision:{name}")
     assert_loaded(backbone, {k: v for k, v in published.state_dict().items() if not k.startswith("fc.")})
 
 
+FAMILIES = ["resnet*", "resnext*", "wide_resnet*", "vgg*", "densenet*", "mobilenet*", "efficientnet*", "convnext*"]
+FAMILIES += ["regnet*", "vit*", "swin*"]
+
+
+@pytest.mark.parametrize("name", torchvision.models.list_models(torchvision.models, include=FAMILIES))
+def test_every_name_of_a_members_enum_leads_to_its_file(hub, name):
+    for published in torchvision.models.get_model_weights(name):
+        with pytest.raises(InputError, match=re.escape(published.url)):
+            weights.load(SimpleNamespace(name=name), f"torchvision:{published.name}")
+
+
+def test_densenets_older_names_of_layers_are_understood(tmp_path):
+    torch.manual_seed(3)
+    published = torchvision.models.densenet121().state_dict()
+    older = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): published[key] for key in published}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in older
+    torch.save(older, tmp_path / "densenet.pth")
+    backbone = densenet(ArrayInput.of(3, 32, 32), "densenet121")
+    weights.load(backbone, str(tmp_path / "densenet.pth"))
+    assert_loaded(backbone, {k: v for k, v in published.items() if not k.startswith("classifier.")})
+
+
+def test_batchnorms_counters_start_at_zero_where_an_older_file_has_none(tmp_path):
+    published = torchvision.models.resnet18().state_dict()
+    older = {key: value for key, value in published.items() if not key.endswith("num_batches_tracked")}
+    torch.save(older, tmp_path / "resnet.pth")
+    backbone = resnet(ArrayInput.of(3, 32, 32), "resnet18")
+    backbone.net.bn1.num_batches_tracked.fill_(7)
+    weights.load(backbone, str(tmp_path / "resnet.pth"))
+    assert backbone.net.bn1.num_batches_tracked == 0
+    assert torch.equal(backbone.net.conv1.weight, published["conv1.weight"])
+
+
+def test_a_layers_statistics_may_not_be_missing(tmp_path):
+    state = without("block1.1.running_var")
+    torch.save({k: v for k, v in state.items() if k != "block1.1.num_batches_tracked"}, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"it lacks 2 of \d+ tensors, e\.g\. block1\.1\.running_var"):
+        weights.load(convnet(INPUT, WIDTHS), str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_refused_and_change_nothing(tmp_path, value):
+    torch.save(other() | {"block1.1.weight": torch.full((3,), value)}, tmp_path / "weights.pt")
+    backbone = convnet(INPUT, WIDTHS)
+    before = {key: tensor.clone() for key, tensor in backbone.net.state_dict().items()}
+    with pytest.raises(InputError, match=r"NaN or infinite numbers in 1 tensors, e\.g\. block1\.1\.weight"):
+        weights.load(backbone, str(tmp_path / "weights.pt"))
+    assert_loaded(backbone, before)
+
+
+def test_published_weights_for_colour_go_into_a_net_for_grey_images(hub):
+    torch.manual_seed(3)
+    published = torchvision.models.resnet18().state_dict()
+    torch.save(published, published_file(hub))
+    backbone = resnet(ArrayInput.of(1, 32, 32), "resnet18")
+    weights.load(backbone, "torchvision:DEFAULT")
+    torch.testing.assert_close(backbone.net.conv1.weight.data, published["conv1.weight"].sum(1, keepdim=True))
+    assert torch.equal(backbone.net.layer1[0].conv1.weight, published["layer1.0.conv1.weight"])
+
+
 def test_an_unknown_name_of_the_enum_raises_with_the_nearest():
-    backbone = resnet({"shape": [3, 32, 32]}, "resnet18")
+    backbone = resnet(ArrayInput.of(3, 32, 32), "resnet18")
     with pytest.raises(InputError, match="weights of resnet18 'IMAGENET1K_V9'; did you mean 'IMAGENET1K_V1'"):
         weights.load(backbone, "torchvision:IMAGENET1K_V9")
 
@@ -231,7 +294,7 @@ def test_a_net_that_torchvision_does_not_publish_has_no_enum():
 
 
 def test_a_failed_download_says_where_to_put_the_file(hub):
-    backbone = resnet({"shape": [3, 32, 32]}, "resnet18")
+    backbone = resnet(ArrayInput.of(3, 32, 32), "resnet18")
     with pytest.raises(InputError, match=r"cannot download https://.*resnet18.*put the file into") as error:
         weights.load(backbone, "torchvision:DEFAULT")
     assert str(hub) in str(error.value)
@@ -241,7 +304,7 @@ def test_a_pickle_with_code_in_the_hubs_folder_does_not_run(hub, tmp_path):
     ran = tmp_path / "ran"
     torch.save(torchvision.models.resnet18().state_dict() | {"evil": Evil(ran)}, published_file(hub))
     with pytest.raises(InputError):
-        weights.load(resnet({"shape": [3, 32, 32]}, "resnet18"), "torchvision:DEFAULT")
+        weights.load(resnet(ArrayInput.of(3, 32, 32), "resnet18"), "torchvision:DEFAULT")
     assert not ran.exists()
 
 
@@ -249,4 +312,4 @@ def test_a_damaged_file_in_the_hubs_folder_is_refused_with_a_sentence(hub):
     path = published_file(hub)
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match=path.name):
-        weights.load(resnet({"shape": [3, 32, 32]}, "resnet18"), "torchvision:DEFAULT")
+        weights.load(resnet(ArrayInput.of(3, 32, 32), "resnet18"), "torchvision:DEFAULT")

@@ -36,6 +36,17 @@ def test_by_an_axis_what_it_is_made_of_makes_no_setting(tmp_path, write_run):
     assert set(found["target"]) == {"digits strategy=l2_sp"}
 
 
+def test_by_a_part_its_own_settings_belong_to_it_unless_they_vary_within_a_row(tmp_path, write_run):
+    heads = [{"_target_": "linear"}, {"_target_": "cosine", "scale": 5.0}, {"_target_": "cosine", "scale": 10.0}]
+    for seed, head in enumerate(heads[:2]):
+        write_run(seed=seed, config={"task": {"head": head}})
+    found = table(tmp_path, "task.head._target_")
+    assert set(found["strategy"]) == {"linear", "cosine"} and found["target"].nunique() == 1
+    write_run(seed=2, config={"task": {"head": heads[2]}})
+    found = table(tmp_path, "task.head._target_")
+    assert found.loc[found["strategy"] == "cosine", "target"].nunique() == 2
+
+
 def test_rows_by_two_keys_name_both(tmp_path, write_run):
     for lr in (0.01, 0.1):
         for strategy in ("scratch", "l2_sp"):

@@ -10,7 +10,7 @@ def epoch_of(sampler, epoch):
 
 
 def flat(batches):
-    return [index for batch in batches for index in batch]
+    return [index for batch in batches for index in batch.indices]
 
 
 @pytest.mark.parametrize(("samples", "batch_size"), [(12, 4), (14, 4), (3, 8), (1, 8), (2, 1), (100, 7)])
@@ -49,7 +49,7 @@ def test_an_epoch_alone_is_the_epoch_after_the_others():
 )
 def test_a_last_batch_of_one_sample_is_dropped_unless_it_is_the_only_one(samples, batch_size, sizes):
     sampler = Shuffled(samples, batch_size, seed=0)
-    assert [len(batch) for batch in sampler] == sizes
+    assert [len(batch.indices) for batch in sampler] == sizes
     assert len(sampler) == len(sizes)
 
 
@@ -86,8 +86,23 @@ def test_an_epoch_of_a_stream_alone_is_the_epoch_after_the_others(samples, batch
 @pytest.mark.parametrize(("samples", "batch_size", "batches"), STREAMS)
 def test_a_stream_gives_full_batches_as_many_as_it_is_asked_for(samples, batch_size, batches):
     stream = Stream(samples, batch_size, batches, seed=2)
-    assert [len(batch) for batch in stream] == [batch_size] * batches
+    assert [len(batch.indices) for batch in stream] == [batch_size] * batches
     assert len(stream) == batches
+
+
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_a_tickets_turn_is_the_epoch_where_an_epoch_is_a_pass(epoch):
+    for batch in epoch_of(Shuffled(14, 4, seed=0), epoch):
+        assert batch.turns == [epoch] * len(batch.indices)
+
+
+@pytest.mark.parametrize(("samples", "batch_size", "batches"), STREAMS)
+def test_in_a_stream_every_sample_has_every_turn_once_however_it_is_cut(samples, batch_size, batches):
+    stream = Stream(samples, batch_size, batches, seed=2)
+    epochs = -(-4 * samples // (batch_size * batches))
+    found = [pair for epoch in range(epochs) for batch in epoch_of(stream, epoch) for pair in zip(*batch, strict=True)]
+    for turn in range(4):
+        assert sorted(found[turn * samples : (turn + 1) * samples]) == [(index, turn) for index in range(samples)]
 
 
 def test_streams_of_different_seeds_differ():
@@ -98,7 +113,7 @@ def test_streams_of_different_seeds_differ():
 def test_in_order_is_every_sample_once_in_order(samples, batch_size):
     sampler = InOrder(samples, batch_size)
     batches = list(sampler)
-    assert flat(batches) == list(range(samples))
+    assert [index for batch in batches for index in batch] == list(range(samples))
     assert len(sampler) == len(batches)
     assert all(len(batch) == batch_size for batch in batches[:-1])
 

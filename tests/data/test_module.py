@@ -6,9 +6,12 @@ from torchvision.transforms.v2 import functional as transforms
 
 from transferlab.data.images import Images
 from transferlab.data.module import TransferData
+from transferlab.data.ragged import Ragged
 from transferlab.data.samples import InMemory, Splits
 from transferlab.data.target import Parts
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
+from transferlab.values import Seq
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -27,11 +30,25 @@ def data(train, source=None, val=None, test=None, **settings):
     parts = Parts(train, val, test or train, CLASSES, len(train))
     splits = None if source is None else Splits(source, None, CLASSES)
     shape = tuple(train.x.shape[1:]) if isinstance(train, InMemory) else (3, 8, 8)
-    plain = {"reads": frozenset(), "shape": shape, "mean": None, "std": None, "batch_size": 4, "workers": 0, "seed": 0}
-    return TransferData(parts, splits, **{**plain, **settings})
+    taken = {"shape": shape, "mean": None, "std": None, "interpolation": "bilinear", "crop": None}
+    input = ArrayInput(**{key: settings.pop(key, value) for key, value in taken.items()})
+    plain = {"reads": frozenset(), "reconstructs": False, "batch_size": 4, "workers": 0, "seed": 0}
+    return TransferData(parts, splits, input=input, **{**plain, **settings})
 
 
 SOURCE = {"reads": frozenset({"source"})}
+
+
+class Texts:
+    """An input of another kind than arrays."""
+
+    kind = "texts"
+
+    def normalised(self, x):
+        return Seq(x.h + 1, x.mask)
+
+    def example(self, count):
+        return Seq(torch.ones(count, 4).long(), torch.ones(count, 4).bool())
 
 
 def epoch_of(module, epoch=0):
@@ -57,7 +74,7 @@ def test_a_batch_holds_the_domains_that_are_read_and_no_others(reads, domains):
 
 
 class Unreadable(InMemory):
-    def prepared(self, shape):
+    def prepared(self, input):
         raise AssertionError("the source was read")
 
 
@@ -96,11 +113,6 @@ def test_every_image_arrives_as_torchvision_would_normalise_it(channels, mean, s
         torch.testing.assert_close(x, transforms.normalize(samples.x[y] / 255, mean, std))
 
 
-def test_a_mean_without_a_std_is_refused():
-    with pytest.raises(InputError, match=r"mean and backbone\.input\.std belong together"):
-        data(pixels(5), mean=[0.5], std=None)
-
-
 def test_without_a_mean_images_are_scaled_and_tables_pass_unchanged():
     train = pixels(5)
     module = data(train)
@@ -120,9 +132,32 @@ def test_flattened_images_are_on_the_scale_of_images(mean, std):
     torch.testing.assert_close(x, images.flatten(1))
 
 
-def test_a_normalisation_of_other_channels_than_the_inputs_is_refused():
-    with pytest.raises(InputError, match="mean"):
-        data(pixels(6), mean=[0.5] * 3, std=[0.5] * 3)
+def test_who_reconstructs_gets_the_normalised_inputs_as_labels_in_training_and_evaluation():
+    train = pixels(12)
+    module = data(train, pixels(8, seed=1), mean=[0.5], std=[0.25], reconstructs=True, **SOURCE)
+    batches = [pair for batch in epoch_of(module) for pair in batch.values()]
+    for x, y in [*batches, *evaluated(module.test_dataloader(), module)]:
+        assert torch.equal(x, y)
+    ((x, _),) = evaluated(data(train, mean=[0.5], std=[0.25], batch_size=12).test_dataloader(), module)
+    torch.testing.assert_close(x, transforms.normalize(train.x / 255, [0.5], [0.25]))
+
+
+def test_reconstructing_sequences_is_refused():
+    words = Ragged.of([torch.arange(3), torch.arange(5)], torch.zeros(2))
+    parts = Parts(words, None, words, CLASSES, 2)
+    module = TransferData(parts, None, frozenset(), Texts(), reconstructs=True, batch_size=2, workers=0, seed=0)
+    with pytest.raises(InputError, match="images and tables, not sequences"):
+        epoch_of(module)
+
+
+def test_sequences_arrive_as_their_input_makes_them():
+    words = Ragged.of([torch.arange(3), torch.arange(5)], torch.tensor([7, 8]))
+    parts = Parts(words, None, words, CLASSES, 2)
+    module = TransferData(parts, None, frozenset(), Texts(), reconstructs=False, batch_size=2, workers=0, seed=0)
+    ((x, y),) = evaluated(module.test_dataloader(), module)
+    assert x.h.tolist() == [[1, 2, 3, 1, 1], [1, 2, 3, 4, 5]]
+    assert x.mask.sum(1).tolist() == [3, 5]
+    assert y.tolist() == [7, 8]
 
 
 def test_the_samples_themselves_stay_as_they_were():

@@ -1,22 +1,25 @@
 import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
 
-from transferlab.data.arrays import npz
+from transferlab.data.arrays import hdf5, npz
 from transferlab.data.embedded import mnist5k, uci_digits
 from transferlab.data.folder import image_folder
 from transferlab.data.images import Cached, Images
 from transferlab.data.samples import InMemory
 from transferlab.data.torchvision import named
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 
 DIGITS = tuple("0123456789")
 LABELS = np.array([0, 1, 2, 0, 1, 2])
+UNIT = [0, 1]
 TABLE = np.arange(18, dtype=np.float32).reshape(6, 3)
 
 
@@ -78,27 +81,27 @@ def saved(tmp_path):
 )
 def test_images_of_an_npz_are_brought_to_channels_first(saved, shape, axes):
     x = bytes_of(*shape)
-    ours = npz(saved(x_train=x, y_train=LABELS))
+    ours = npz(saved(x_train=x, y_train=LABELS), UNIT)
     np.testing.assert_array_equal(ours.train.x.numpy(), x.transpose(axes))
     assert ours.train.x.dtype == torch.uint8
 
 
 def test_grey_images_of_an_npz_get_one_channel(saved):
     x = bytes_of(6, 9, 7)
-    np.testing.assert_array_equal(npz(saved(x_train=x, y_train=LABELS)).train.x.numpy(), x[:, None])
+    np.testing.assert_array_equal(npz(saved(x_train=x, y_train=LABELS), UNIT).train.x.numpy(), x[:, None])
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "float16", "int64", "int16", "uint8", "uint16", "bool", ">f4"])
 def test_tables_of_an_npz_are_read_as_float32(saved, kind):
     x = (TABLE % 2 if kind == "bool" else TABLE).astype(kind)
-    ours = npz(saved(x_train=x, y_train=LABELS)).train.x
+    ours = npz(saved(x_train=x, y_train=LABELS), UNIT).train.x
     assert ours.dtype == torch.float32
     np.testing.assert_array_equal(ours.numpy(), x.astype(np.float32))
 
 
 @pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "uint16", ">i4"])
 def test_labels_of_an_npz_are_whole_numbers_of_any_size(saved, kind):
-    ours = npz(saved(x_train=TABLE, y_train=LABELS.astype(kind)))
+    ours = npz(saved(x_train=TABLE, y_train=LABELS.astype(kind)), UNIT)
     assert ours.train.y.dtype == torch.int64
     assert ours.train.y.tolist() == LABELS.tolist()
     assert ours.classes == ("0", "1", "2")
@@ -109,9 +112,8 @@ def test_labels_of_an_npz_are_whole_numbers_of_any_size(saved, kind):
     "names", [["ant", "bee", "cat", "dog"], [b"ant", b"bee", b"cat", b"dog"]], ids=["text", "bytes"]
 )
 def test_an_npz_may_bring_a_test_split_and_the_names_of_its_classes(saved, names):
-    ours = npz(
-        saved(x_train=TABLE, y_train=LABELS, x_test=TABLE[:2] + 1, y_test=LABELS[:2] + 2, classes=np.array(names))
-    )
+    path = saved(x_train=TABLE, y_train=LABELS, x_test=TABLE[:2] + 1, y_test=LABELS[:2] + 2, classes=np.array(names))
+    ours = npz(path, UNIT)
     assert ours.classes == ("ant", "bee", "cat", "dog")
     np.testing.assert_array_equal(ours.test.x.numpy(), TABLE[:2] + 1)
     assert ours.test.y.tolist() == [2, 3]
@@ -122,10 +124,15 @@ def test_an_npz_may_bring_a_test_split_and_the_names_of_its_classes(saved, names
     [
         ({"x_train": TABLE}, r"no array 'y_train' \(it has: x_train\)"),
         ({"y_train": LABELS, "x": TABLE}, r"no array 'x_train' \(it has: y_train, x\)"),
-        ({"x_train": TABLE, "y_train": LABELS, "x_test": TABLE}, "'x_test' but no 'y_test'"),
-        ({"x_train": TABLE, "y_train": LABELS.astype(object)}, "no .npz of plain numbers"),
-        ({"x_train": TABLE.astype(object), "y_train": LABELS}, "no .npz of plain numbers"),
-        ({"x_train": TABLE, "y_train": LABELS.astype(np.float32)}, "y_train is float32, labels are integers"),
+        ({"x_train": TABLE, "y_train": LABELS, "x_test": TABLE}, "no array 'y_test'"),
+        ({"x_train": TABLE, "y_train": LABELS.astype(object)}, "no .npz or HDF5 file of plain numbers"),
+        ({"x_train": TABLE.astype(object), "y_train": LABELS}, "no .npz or HDF5 file of plain numbers"),
+        ({"x_train": TABLE, "y_train": LABELS / np.array([1, 1, 0, 1, 1, 1])}, "label of sample 2 is infinite"),
+        ({"x_train": TABLE, "y_train": np.zeros((6, 2)), "classes": ["a"]}, "'classes' names 1 outputs, y_train has 2"),
+        (
+            {"x_train": TABLE, "y_train": np.zeros((6, 2)), "x_test": TABLE, "y_test": np.zeros((6, 3))},
+            r"y_test is float64 of the shape \(6, 3\).*2 a sample as in training",
+        ),
         ({"x_train": TABLE, "y_train": LABELS.astype(str)}, "y_train is <U.*, labels are integers"),
         ({"x_train": TABLE.astype(str), "y_train": LABELS}, "x_train"),
         ({"x_train": TABLE, "y_train": LABELS[:, None]}, "y_train"),
@@ -140,7 +147,10 @@ def test_an_npz_may_bring_a_test_split_and_the_names_of_its_classes(saved, names
         ),
         ({"x_train": np.where(TABLE == 4, np.nan, TABLE), "y_train": LABELS}, "train: sample 1 holds NaN"),
         ({"x_train": TABLE[:0], "y_train": LABELS[:0]}, "train holds no samples"),
-        ({"x_train": bytes_of(6, 9, 7).astype(np.float32), "y_train": LABELS}, "images are uint8.*float32"),
+        (
+            {"x_train": bytes_of(6, 9, 7).astype(np.float32), "y_train": LABELS},
+            r"is float32 and holds \d+, outside target.data.range=\[0, 1\].*uint8",
+        ),
         ({"x_train": bytes_of(6, 2, 2, 2, 2), "y_train": LABELS}, r"shape \(6, 2, 2, 2, 2\)"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -148,13 +158,88 @@ def test_an_npz_may_bring_a_test_split_and_the_names_of_its_classes(saved, names
 def test_an_unusable_npz_is_refused_by_file_and_fault(saved, arrays, sentence):
     path = saved(**arrays)
     with pytest.raises(InputError, match=sentence) as refusal:
-        npz(path)
+        npz(path, UNIT)
     assert "own.npz" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (np.linspace(-1, 1, 6), ("0",)),
+        (np.array([[1, np.nan], [2, 3], [4, 5], [6, 7], [8, 9], [np.nan, np.nan]]), ("0", "1")),
+        (np.eye(3)[LABELS].astype(np.float32), ("0", "1", "2")),
+        (np.array([0, 1, np.nan, 0, 1, 1], dtype=np.float16), ("0",)),
+    ],
+    ids=["numbers", "two numbers", "multi-label", "missing"],
+)
+def test_float_labels_of_an_npz_are_numbers_or_columns_of_labels(saved, y, classes):
+    ours = npz(saved(x_train=TABLE, y_train=y), UNIT)
+    assert ours.train.y.dtype == torch.float32
+    np.testing.assert_array_equal(ours.train.y.numpy(), y.astype(np.float32))
+    assert ours.classes == classes
+
+
+@pytest.mark.parametrize("shape", [(6, 9, 7), (6, 9, 7, 3), (6, 3, 9, 7)])
+def test_images_of_floats_are_the_bytes_that_they_were_made_of(saved, shape):
+    x = bytes_of(*shape)
+    whole = npz(saved(x_train=x, y_train=LABELS), UNIT).train.x
+    for floats, range in ((x / 255, [0, 1]), ((x / 127.5 - 1).astype(np.float32), [-1, 1])):
+        assert torch.equal(npz(saved(x_train=floats, y_train=LABELS), range).train.x, whole)
+
+
+@pytest.fixture
+def nested(tmp_path):
+    """An HDF5 file as USPS is published: images as rows of floats, in groups."""
+    x = bytes_of(6, 256)
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        for split, y in (("train", LABELS), ("test", LABELS[::-1])):
+            file[f"{split}/data"], file[f"{split}/target"] = (x / 255).astype(np.float32), y
+        file["names"] = ["ant", "bee", "cat"]
+    return str(tmp_path / "own.h5"), x
+
+
+NESTED = {"x_train": "train/data", "y_train": "train/target", "x_test": "/test/data", "y_test": "test/target"}
+
+
+def test_arrays_of_an_hdf5_file_are_read_by_their_keys(nested):
+    path, x = nested
+    ours = hdf5(path, **NESTED, classes="names", shape=[1, 16, 16], range=UNIT)
+    np.testing.assert_array_equal(ours.train.x.numpy(), x.reshape(6, 1, 16, 16))
+    assert (ours.train.y.tolist(), ours.test.y.tolist()) == (LABELS.tolist(), LABELS[::-1].tolist())
+    assert ours.classes == ("ant", "bee", "cat")
+    table = hdf5(path, "train/data", "train/target", None, None, None, None, UNIT)
+    np.testing.assert_array_equal(table.train.x.numpy(), (x / 255).astype(np.float32))
+    assert (table.test, table.classes) == (None, ("0", "1", "2"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"x_train": "train/dta"}, r"x_train=train/dta: .*own.h5 has no such array; did you mean 'train/data'"),
+        ({"x_train": "train"}, "x_train=train: .*has no such array"),
+        ({"y_test": None}, "no array 'y_test'"),
+        ({"shape": [16, 15]}, r"256 values a sample, target.data.shape=\[16, 15\] 240"),
+    ],
+    ids=str,
+)
+def test_an_hdf5_file_without_what_is_asked_for_is_refused(nested, changed, sentence):
+    with pytest.raises(InputError, match=sentence):
+        hdf5(nested[0], **{**NESTED, "classes": None, "shape": None, "range": UNIT, **changed})
+
+
+def test_usps_of_its_hdf5_file_is_7291_and_2007_images(real_data):
+    read = hdf5(str(real_data / "usps" / "usps.h5"), **NESTED, classes=None, shape=[16, 16], range=UNIT)
+    assert read.train.x.shape == (7291, 1, 16, 16)
+    assert read.test.x.shape == (2007, 1, 16, 16)
+    # 1-nearest neighbour: the published test error is 5.63 %
+    train, test = (part.x.flatten(1).float() for part in (read.train, read.test))
+    nearest = torch.cdist(test, train).argmin(1)
+    assert (read.train.y[nearest] != read.test.y).sum() == round(0.0563 * 2007)
 
 
 def test_an_npz_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"gone\.npz: there is no such file"):
-        npz(str(tmp_path / "gone.npz"))
+        npz(str(tmp_path / "gone.npz"), UNIT)
 
 
 @pytest.mark.parametrize("fault", ["text", "empty", "cut", "flipped", "npy"])
@@ -172,7 +257,7 @@ def test_a_broken_npz_is_refused(saved, tmp_path, fault):
     }
     (tmp_path / "broken.npz").write_bytes(contents[fault])
     with pytest.raises(InputError, match=r"broken\.npz"):
-        npz(str(tmp_path / "broken.npz"))
+        npz(str(tmp_path / "broken.npz"), UNIT)
 
 
 def paint(folder, n=2, suffix="png", level=0):
@@ -193,7 +278,7 @@ def folders(tmp_path):
 
 def levels(samples):
     """The colour that `paint` gave: red is the folder, green the number."""
-    x, y = samples.prepared((3, 8, 8))[range(len(samples))]
+    x, y = samples.prepared(ArrayInput.of(3, 8, 8))[range(len(samples))]
     return sorted(zip(y.tolist(), x[:, 0, 0, 0].tolist(), x[:, 1, 0, 0].tolist(), strict=True))
 
 
@@ -235,7 +320,7 @@ def test_a_corrupt_file_of_a_folder_is_refused_by_its_path(folders):
     bad.write_bytes(bad.read_bytes()[:40])
     read = image_folder(str(folders), "train", "test", True)
     with pytest.raises(InputError, match=str(bad)):
-        read.train.prepared((3, 8, 8))
+        read.train.prepared(ArrayInput.of(3, 8, 8))
 
 
 def test_folders_that_cannot_be_read_are_refused_by_their_path(folders):
@@ -276,7 +361,7 @@ def test_a_torchvision_set_by_name_is_its_files(tmp_path, in_memory):
     held = write_mnist(tmp_path)
     read = named("MNIST", str(tmp_path), False, in_memory)
     for split, (x, y) in ((read.train, held["train"]), (read.test, held["t10k"])):
-        np.testing.assert_array_equal(split.prepared((1, 28, 28))[range(len(y))][0][:, 0].numpy(), x)
+        np.testing.assert_array_equal(split.prepared(ArrayInput.of(1, 28, 28))[range(len(y))][0][:, 0].numpy(), x)
         np.testing.assert_array_equal(split.y.numpy(), y)
     assert read.classes == tuple(torchvision.datasets.MNIST.classes)
 
@@ -311,7 +396,7 @@ def test_a_corrupt_image_of_a_torchvision_set_is_refused_by_its_number(folders):
     (folders / "train" / "bees" / "1.png").write_bytes(b"broken")
     read = named("ImageFolder", str(folders / "train"), False, True)
     with pytest.raises(InputError, match=r"ImageFolder\[3\] is no readable image"):
-        read.train.prepared((3, 8, 8))
+        read.train.prepared(ArrayInput.of(3, 8, 8))
 
 
 @pytest.mark.parametrize("name", ["MNIST", "CIFAR10", "SVHN", "Flowers102", "Caltech101"])
@@ -351,13 +436,13 @@ def test_hymenoptera_is_244_and_153_photographs(real_data):
     read = image_folder(str(real_data / "hymenoptera"), "train", "val", False)
     assert (len(read.train), len(read.test)) == (244, 153)
     assert read.classes == ("ants", "bees")
-    x, y = read.test.take(torch.tensor([0, 152])).prepared((3, 32, 32))[[0, 1]]
+    x, y = read.test.take(torch.tensor([0, 152])).prepared(ArrayInput.of(3, 32, 32))[[0, 1]]
     assert x.shape == (2, 3, 32, 32)
     assert y.tolist() == [0, 1]
 
 
 def test_cifar10_small_is_5000_and_2000_colour_images(real_data):
-    read = npz(str(real_data / "cifar10_small" / "cifar10_small.npz"))
+    read = npz(str(real_data / "cifar10_small" / "cifar10_small.npz"), UNIT)
     assert read.train.x.shape == (5000, 3, 32, 32)
     assert read.test.x.shape == (2000, 3, 32, 32)
     assert read.classes[:2] == ("airplane", "automobile")

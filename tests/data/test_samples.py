@@ -5,11 +5,17 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn import functional
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transforms
 
 from transferlab.data.images import Cached, Images
 from transferlab.data.samples import InMemory, checked, fit_image
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
+
+
+def sized(shape, interpolation, crop=None):
+    return ArrayInput(shape, None, None, interpolation, crop)
 
 
 def pixels(*shape, seed=0):
@@ -56,12 +62,12 @@ def test_fetching_from_memory_is_indexing(indices):
 def test_taken_samples_keep_their_order_and_labels(tmp_path):
     wanted = torch.tensor([4, 0, 3])
     for samples in (in_memory(), images(image_files(tmp_path))):
-        whole, taken = samples.prepared((3, 8, 8)), samples.take(wanted).prepared((3, 8, 8))
+        whole, taken = samples.prepared(ArrayInput.of(3, 8, 8)), samples.take(wanted).prepared(ArrayInput.of(3, 8, 8))
         assert len(taken) == 3
         assert torch.equal(taken[[0, 1, 2]][0], whole[[4, 0, 3]][0])
         assert torch.equal(taken.y, whole.y[wanted])
         # and what is taken can be taken from
-        again = samples.take(wanted).take(torch.tensor([2])).prepared((3, 8, 8))
+        again = samples.take(wanted).take(torch.tensor([2])).prepared(ArrayInput.of(3, 8, 8))
         assert torch.equal(again[[0]][0], whole[[3]][0])
 
 
@@ -69,9 +75,9 @@ def test_relabelling_changes_the_labels_and_no_input(tmp_path):
     other = torch.tensor([2, 2, 2, 0, 0, 1])
     for samples in (in_memory(), images(image_files(tmp_path)), Cached(images(image_files(tmp_path)))):
         before = samples.y.clone()
-        x, y = samples.relabelled(other).prepared((3, 8, 8))[range(6)]
+        x, y = samples.relabelled(other).prepared(ArrayInput.of(3, 8, 8))[range(6)]
         assert torch.equal(y, other)
-        assert torch.equal(x, samples.prepared((3, 8, 8))[range(6)][0])
+        assert torch.equal(x, samples.prepared(ArrayInput.of(3, 8, 8))[range(6)][0])
         assert torch.equal(samples.y, before)
 
 
@@ -79,7 +85,7 @@ def test_relabelling_changes_the_labels_and_no_input(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resizing_is_torchvisions_with_antialias(size, channels):
     x = pixels(4, channels, 12, 10)
-    fitted = fit_image(x, (channels, *size))
+    fitted = fit_image(x, sized((channels, *size), "bilinear"))
     assert fitted.dtype == torch.uint8
     assert torch.equal(fitted, transforms.resize(x, list(size), antialias=True))
     # and torch's bilinear filter on floats, to the grey level that rounding may cost
@@ -87,14 +93,56 @@ def test_resizing_is_torchvisions_with_antialias(size, channels):
     assert (fitted.float() - exact).abs().max() <= 1.0
 
 
+@pytest.mark.parametrize("size", [(8, 8), (16, 16), (5, 11), (24, 3)])
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_resizing_is_pils_own_to_what_two_roundings_cost(size, kind):
+    x = 64 + pixels(1, 3, 12, 10) // 2  # where a bicubic filter overshoots nothing is clipped between its two passes
+    picture = Image.fromarray(x[0].permute(1, 2, 0).numpy()).resize(size[::-1], Image.Resampling[kind.upper()])
+    difference = (
+        fit_image(x, sized((3, *size), kind))[0].permute(1, 2, 0).int() - torch.from_numpy(np.array(picture)).int()
+    )
+    assert difference.abs().max() <= 2
+
+
+def test_the_nearest_pixel_is_one_of_the_images_own():
+    x = pixels(4, 1, 12, 10)
+    fitted = fit_image(x, sized((1, 24, 5), "nearest"))
+    # twice as high, half as wide: each row twice, every second column
+    assert torch.equal(fitted, x.repeat_interleave(2, 2)[..., ::2])
+
+
+def test_images_in_memory_and_in_files_are_resized_as_the_input_says(tmp_path):
+    inputs = {kind: ArrayInput((3, 8, 8), None, None, kind, None) for kind in ("bilinear", "bicubic", "nearest")}
+    for samples in (InMemory(pixels(6, 3, 20, 20), torch.zeros(6)), images(image_files(tmp_path))):
+        found = {kind: samples.prepared(input)[range(6)][0] for kind, input in inputs.items()}
+        assert not any(torch.equal(found["bilinear"], found[kind]) for kind in ("bicubic", "nearest"))
+        assert not torch.equal(found["bicubic"], found["nearest"])
+
+
 def test_an_image_of_the_right_size_is_left_alone():
     x = pixels(4, 3, 12, 10)
-    assert torch.equal(fit_image(x, (3, 12, 10)), x)
+    assert torch.equal(fit_image(x, sized((3, 12, 10), "bilinear")), x)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (30, 50), (64, 20)])
+def test_a_crop_is_torchvisions_resize_and_center_crop(size):
+    x = pixels(3, 3, *size)
+    resized = v2.Resize(20, transforms.InterpolationMode.BICUBIC, antialias=True)(x)
+    expected = v2.CenterCrop(16)(resized)
+    found = fit_image(x, sized((3, 16, 16), "bicubic", 16 / 20))
+    assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_a_whole_crop_keeps_the_proportions():
+    x = torch.zeros(1, 1, 10, 30, dtype=torch.uint8)
+    x[..., 10:20] = 255  # the middle square
+    assert (fit_image(x, sized((1, 10, 10), "nearest", 1.0)) == 255).all()
+    assert (fit_image(x, sized((1, 10, 10), "nearest")) == 0).any()
 
 
 def test_grey_is_repeated_for_colour_nets():
     x = pixels(4, 1, 8, 8)
-    fitted = fit_image(x, (3, 8, 8))
+    fitted = fit_image(x, sized((3, 8, 8), "bilinear"))
     assert torch.equal(fitted, torch.cat([x, x, x], 1))
     assert fitted.is_contiguous()
 
@@ -102,12 +150,12 @@ def test_grey_is_repeated_for_colour_nets():
 @pytest.mark.parametrize(("has", "takes"), [(3, 1), (2, 3), (3, 4)])
 def test_channels_that_do_not_fit_are_refused_with_the_remedy(has, takes):
     with pytest.raises(InputError, match=rf"{has} channels.*takes {takes}; set backbone\.input\.shape=\[{has},16,16\]"):
-        fit_image(pixels(2, has, 8, 8), (takes, 16, 16))
+        fit_image(pixels(2, has, 8, 8), sized((takes, 16, 16), "bilinear"))
 
 
 def test_images_in_memory_are_flattened_for_a_net_of_features():
     samples = in_memory(channels=3)
-    flat = samples.prepared((192,))
+    flat = samples.prepared(ArrayInput.of(192))
     assert flat.x.shape == (6, 192)
     # row-major; the scale is a matter of the batch
     assert torch.equal(
@@ -117,17 +165,19 @@ def test_images_in_memory_are_flattened_for_a_net_of_features():
 
 def test_a_table_passes_unchanged():
     x = torch.randn(5, 7)
-    assert torch.equal(InMemory(x, torch.zeros(5).long()).prepared((7,)).x, x)
+    assert torch.equal(InMemory(x, torch.zeros(5).long()).prepared(ArrayInput.of(7)).x, x)
 
 
 def test_inputs_that_do_not_fit_the_backbone_are_refused_with_the_remedy(tmp_path):
     table = InMemory(torch.randn(5, 7), torch.zeros(5).long())
     with pytest.raises(InputError, match=r"7 features.*takes 9; set backbone\.input\.shape=\[7\]"):
-        table.prepared((9,))
-    with pytest.raises(InputError, match=r"tables of 7 features.*backbone=mlp backbone\.input\.shape=\[7\]"):
-        table.prepared((3, 8, 8))
+        table.prepared(ArrayInput.of(9))
+    with pytest.raises(
+        InputError, match=r"tables of 7 features.*backbone=mlp input@backbone\.input=table backbone\.input\.shape=\[7\]"
+    ):
+        table.prepared(ArrayInput.of(3, 8, 8))
     with pytest.raises(InputError, match="takes tables, the data are images"):
-        images(image_files(tmp_path)).prepared((64,))
+        images(image_files(tmp_path)).prepared(ArrayInput.of(64))
 
 
 def test_checked_samples_are_kept_as_they_are():
@@ -163,17 +213,17 @@ def test_a_nan_in_an_image_sized_input_is_found():
 
 def test_decoding_lazily_gives_what_decoding_once_gives(tmp_path):
     lazy = images(image_files(tmp_path))
-    cached = Cached(lazy).prepared((3, 16, 16))
+    cached = Cached(lazy).prepared(ArrayInput.of(3, 16, 16))
     assert isinstance(cached, InMemory)
     for index in range(len(lazy)):
-        x, y = lazy.prepared((3, 16, 16))[[index]]
+        x, y = lazy.prepared(ArrayInput.of(3, 16, 16))[[index]]
         assert torch.equal(x[0], cached.x[index])
         assert y[0] == cached.y[index]
 
 
 def test_a_decoded_image_is_pils_own_resized_by_torchvision(tmp_path):
     files = image_files(tmp_path)
-    x, _ = images(files).prepared((3, 16, 12))[range(6)]
+    x, _ = images(files).prepared(ArrayInput.of(3, 16, 12))[range(6)]
     for index, file in enumerate(files):
         plain = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
         assert torch.equal(x[index], transforms.resize(plain, [16, 12], antialias=True))
@@ -181,7 +231,7 @@ def test_a_decoded_image_is_pils_own_resized_by_torchvision(tmp_path):
 
 def test_images_are_opened_only_when_fetched(tmp_path):
     samples = images(image_files(tmp_path))
-    half = samples.take(torch.tensor([5, 1, 3])).prepared((3, 8, 8))
+    half = samples.take(torch.tensor([5, 1, 3])).prepared(ArrayInput.of(3, 8, 8))
     assert samples.load.opened == []
     half[[0, 2]]
     assert samples.load.opened == [5, 3]
@@ -189,7 +239,7 @@ def test_images_are_opened_only_when_fetched(tmp_path):
 
 def test_cached_images_are_opened_once(tmp_path):
     samples = images(image_files(tmp_path))
-    ready = Cached(samples).take(torch.tensor([5, 1, 3])).prepared((3, 8, 8))
+    ready = Cached(samples).take(torch.tensor([5, 1, 3])).prepared(ArrayInput.of(3, 8, 8))
     for _ in range(3):
         ready[[0, 1, 2]]
     assert sorted(samples.load.opened) == [1, 3, 5]
@@ -204,7 +254,7 @@ def test_images_have_no_size_before_a_backbones_shape_is_known(tmp_path):
 def test_an_image_of_any_mode_fits_a_colour_net(mode, tmp_path):
     file = tmp_path / "a.tiff"
     Image.fromarray(pixels(9, 9, 3).numpy()).convert(mode).save(file)
-    x, _ = images([file]).prepared((3, 9, 9))[[0]]
+    x, _ = images([file]).prepared(ArrayInput.of(3, 9, 9))[[0]]
     expected = np.array(Image.open(file).convert("RGB"))
     assert torch.equal(x[0], torch.from_numpy(expected).permute(2, 0, 1))
 
@@ -212,14 +262,14 @@ def test_an_image_of_any_mode_fits_a_colour_net(mode, tmp_path):
 def test_a_grey_image_fits_a_net_of_one_channel(tmp_path):
     grey = pixels(9, 9)
     Image.fromarray(grey.numpy()).save(tmp_path / "a.png")
-    x, _ = images([tmp_path / "a.png"]).prepared((1, 9, 9))[[0]]
+    x, _ = images([tmp_path / "a.png"]).prepared(ArrayInput.of(1, 9, 9))[[0]]
     assert torch.equal(x[0, 0], grey)
 
 
 def test_sixteen_bits_of_grey_keep_their_upper_eight(tmp_path):
     grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(grey * 256 + 7).save(tmp_path / "a.png")
-    x, _ = images([tmp_path / "a.png"]).prepared((1, 16, 16))[[0]]
+    x, _ = images([tmp_path / "a.png"]).prepared(ArrayInput.of(1, 16, 16))[[0]]
     assert (x[0, 0].int() - torch.from_numpy(grey.astype(np.int32))).abs().max() <= 1
 
 
@@ -250,9 +300,9 @@ def test_a_corrupt_image_is_refused_by_its_name(name, content, tmp_path):
     if content is not None:
         bad.write_bytes(content)
     with pytest.raises(InputError, match=rf"{name} is no readable image.*repair or remove"):
-        images([*good, bad]).prepared((3, 8, 8))[[0, 1]]
+        images([*good, bad]).prepared(ArrayInput.of(3, 8, 8))[[0, 1]]
     with pytest.raises(InputError, match=name):
-        Cached(images([*good, bad])).prepared((3, 8, 8))
+        Cached(images([*good, bad])).prepared(ArrayInput.of(3, 8, 8))
 
 
 def test_equal_samples_in_memory_have_equal_fingerprints():

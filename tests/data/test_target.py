@@ -7,6 +7,18 @@ from transferlab.data.target import Target, describe
 from transferlab.errors import InputError
 
 NAMES = ("ant", "bee", "cat")
+PLAIN = {
+    "labels": "all",
+    "imbalance": 1.0,
+    "noise": 0.0,
+    "missing_labels": 0.0,
+    "missing_values": 0.0,
+    "fitted_on": "target",
+    "validation": 0.2,
+    "folds": None,
+    "fold": 0,
+    "test": 0.3,
+}
 
 
 def samples(counts, start=0):
@@ -18,8 +30,7 @@ def samples(counts, start=0):
 
 def target(train=(60, 50, 40), own_test=None, **settings):
     held = samples(own_test, start=10_000) if own_test is not None else None
-    plain = {"labels": "all", "imbalance": 1.0, "noise": 0.0, "validation": 0.2, "folds": None, "fold": 0, "test": 0.3}
-    return Target(Splits(samples(train), held, NAMES), **{**plain, **settings})
+    return Target(Splits(samples(train), held, NAMES), **{**PLAIN, **settings})
 
 
 def ids(part):
@@ -187,3 +198,56 @@ def test_the_description_lacks_a_validation_part_that_is_not_there():
 def test_noise_shows_in_the_fingerprint_of_the_training_part_alone():
     clean, wrong = (describe(target(noise=noise).parts(0))["fingerprints"] for noise in (0.0, 0.1))
     assert {name for name in clean if clean[name] != wrong[name]} == {"train"}
+
+
+def unclassed(y, classes=("price",), **settings):
+    """A target of 40 samples whose labels are no classes."""
+    data = Splits(InMemory(torch.arange(len(y)).float()[:, None], y), None, classes)
+    return Target(data, **{**PLAIN, "validation": 0.25, "test": 0.2, **settings})
+
+
+NO_CLASSES = {
+    "numbers": (torch.linspace(-1, 1, 40), ("price",)),
+    "a number that is missing": (torch.linspace(-1, 1, 40).where(torch.arange(40) != 3, torch.nan), ("price",)),
+    "multi-label": (torch.eye(4).repeat(10, 1), ("ant", "bee", "cat", "dog")),
+    "tokens": (torch.arange(40 * 5).reshape(40, 5) % 3, NAMES),
+    "masks": (torch.zeros(40, 2, 2).long(), NAMES),
+    "nameless": (torch.arange(40) % 7, ()),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CLASSES)
+def test_labels_that_are_no_classes_are_cut_as_one_stratum(kind):
+    y, classes = NO_CLASSES[kind]
+    parts = unclassed(y, classes).parts(0)
+    # 20 % of 40, then 25 % of the 32 left
+    assert [len(part) for part in (parts.train, parts.val, parts.test)] == [24, 8, 8]
+    held = [*ids(parts.train), *ids(parts.val), *ids(parts.test)]
+    assert sorted(held) == list(range(40))
+    assert (parts.classes, parts.labels_seen) == (classes, 32)
+    for part in (parts.train, parts.val, parts.test):
+        assert torch.equal(part.y.nan_to_num(9.0), y[ids(part)].nan_to_num(9.0))
+
+
+@pytest.mark.parametrize(("labels", "seen"), [(10, 10), (0.5, 16), ("all", 32)])
+def test_a_budget_of_labels_that_are_no_classes_counts_samples(labels, seen):
+    y, classes = NO_CLASSES["multi-label"]
+    parts = unclassed(y, classes, labels=labels, validation=0.0).parts(0)
+    assert len(parts.train) == parts.labels_seen == seen
+    if labels == 10:
+        more = unclassed(y, classes, labels=20, validation=0.0).parts(0)
+        assert set(ids(parts.train)) < set(ids(more.train))
+
+
+def test_folds_partition_labels_that_are_no_classes():
+    held = [unclassed(*NO_CLASSES["numbers"], folds=4, fold=index).parts(0).val for index in range(4)]
+    assert [len(part) for part in held] == [8] * 4
+    assert len({sample for part in held for sample in ids(part)}) == 32
+
+
+@pytest.mark.parametrize("kind", NO_CLASSES)
+@pytest.mark.parametrize("settings", [{"imbalance": 0.5}, {"noise": 0.1}], ids=str)
+def test_imbalance_and_noise_of_labels_that_are_no_classes_are_refused(kind, settings):
+    ((key, value),) = settings.items()
+    with pytest.raises(InputError, match=rf"target\.{key}={value} is about classes"):
+        unclassed(*NO_CLASSES[kind], **settings).parts(0)

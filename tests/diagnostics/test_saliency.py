@@ -1,12 +1,17 @@
 """Grad-CAM against its two equations on a net whose gradients are known."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transferlab.backbones.small import convnet, mlp
-from transferlab.diagnostics.saliency import grad_cam, maps_of
+from transferlab.data.ragged import Ragged
+from transferlab.data.samples import InMemory
+from transferlab.diagnostics.saliency import check, grad_cam, maps_of
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 
 
 def test_it_is_equations_1_and_2() -> None:
@@ -27,7 +32,7 @@ def test_it_is_equations_1_and_2() -> None:
 
 def test_behind_a_spatial_mean_it_is_the_heads_weights_on_the_last_maps() -> None:
     torch.manual_seed(0)
-    backbone = convnet({"shape": [1, 16, 16]}, [4, 6]).eval().requires_grad_(False)
+    backbone = convnet(ArrayInput.of(1, 16, 16), [4, 6]).eval().requires_grad_(False)
     head = nn.Linear(6, 3)
     x = torch.randn(2, 1, 16, 16)
     maps, predicted = maps_of(backbone, head, x)
@@ -39,6 +44,42 @@ def test_behind_a_spatial_mean_it_is_the_heads_weights_on_the_last_maps() -> Non
     assert maps.max() > 0
 
 
+def test_one_logit_speaks_for_the_second_class_and_against_the_first() -> None:
+    torch.manual_seed(0)
+    backbone, one = convnet(ArrayInput.of(1, 16, 16), [4, 6]).eval(), nn.Linear(6, 1)
+    two = nn.Linear(6, 2)
+    with torch.no_grad():
+        two.weight.copy_(torch.cat([-one.weight, one.weight]))
+        two.bias.copy_(torch.cat([-one.bias, one.bias]))
+    x = torch.randn(8, 1, 16, 16)
+    for alone, both in zip(maps_of(backbone, one, x), maps_of(backbone, two, x), strict=True):
+        assert torch.equal(alone, both)
+
+
 def test_a_net_of_tables_has_no_map() -> None:
     with pytest.raises(InputError, match="saliency"):
-        maps_of(mlp({"shape": [4]}, [3]).eval(), nn.Linear(3, 2), torch.randn(1, 4))
+        maps_of(mlp(ArrayInput.of(4), [3]).eval(), nn.Linear(3, 2), torch.randn(1, 4))
+
+
+class Net(nn.Module):
+    """As much of a module as the picture looks at."""
+
+    def __init__(self, dense: bool) -> None:
+        super().__init__()
+        self.backbone, self.head = convnet(ArrayInput.of(1, 8, 8), [4]), nn.Linear(4, 2)
+        self.task = SimpleNamespace(dense=dense, probabilities=lambda outputs: outputs.softmax(1))
+
+
+IMAGES = InMemory(torch.rand(2, 1, 8, 8), torch.zeros(2).long())
+WORDS = Ragged.of([torch.ones(3), torch.ones(5)], torch.zeros(2).long())
+
+
+@pytest.mark.parametrize(("test", "dense"), [(WORDS, False), (IMAGES, True)], ids=["sequences", "dense"])
+def test_what_is_no_image_classed_as_one_is_refused_before_training(test: object, dense: bool) -> None:
+    def as_they_are(batch: tuple, index: int) -> tuple[Tensor, Tensor]:
+        return batch
+
+    data = SimpleNamespace(test=test, on_after_batch_transfer=as_they_are)
+    with pytest.raises(InputError, match=r"saliency\.samples: a picture needs images that are classed one by one"):
+        check([1], Net(dense), data)
+    check([1], Net(False), SimpleNamespace(test=IMAGES, on_after_batch_transfer=as_they_are))

@@ -6,6 +6,7 @@ from torch import nn
 
 from transferlab.backbones.small import mlp
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.losses.base import Observation, Step, TransferLoss
 from transferlab.losses.weight import decay
 from transferlab.tasks.classification import Classification
@@ -17,10 +18,10 @@ class Zero(TransferLoss):
 
 
 def step(*domains):
-    backbone, head = mlp({"shape": [2]}, [3]), nn.Linear(3, 2)
+    backbone, head = mlp(ArrayInput.of(2), [3]), nn.Linear(3, 2)
     x = torch.zeros(1, 2)
     observed = {domain: Observation(x, torch.zeros(1), {}, backbone(x), head(backbone(x))) for domain in domains}
-    return Step(backbone, head, Classification(nn.Linear), observed)
+    return Step(backbone, head, Classification(nn.Linear, "accuracy", None, 0.0), observed)
 
 
 def test_a_domain_that_was_loaded_is_found():

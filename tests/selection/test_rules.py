@@ -25,6 +25,11 @@ def test_target_validation_prefers_the_lowest_loss():
     assert chosen(partial(target_validation, metric="val/loss")) == 2
 
 
+def test_target_validation_prefers_the_lowest_error():
+    rows = [{"epoch": epoch, "val/mean_squared_error": error} for epoch, error in enumerate((0.5, 0.2, 0.4))]
+    assert max(rows, key=partial(target_validation, metric="val/mean_squared_error"))["epoch"] == 1
+
+
 def test_last_prefers_the_last_epoch():
     assert chosen(last) == 2
 

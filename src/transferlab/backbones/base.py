@@ -3,14 +3,15 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from transferlab.errors import InputError, unknown
+from transferlab.values import Seq, Value, each, tensors
 
-Glue: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
+Glue: TypeAlias = Callable[[nn.Module, Any], Any]
 """A named function (net, value) -> value for what is no module of the net, e.g. flatten."""
 
 
@@ -20,7 +21,7 @@ class Stage:
 
     Attributes:
         name: e.g. `layer1`.
-        steps: dotted paths of modules of the net, or glue functions, in order.
+        steps: dotted paths of modules of the net, which work on the `h` of a `Seq`, or glue functions, in order.
         owns: paths of further modules and parameters that only glue calls.
     """
 
@@ -45,23 +46,36 @@ class Backbone(nn.Module):
         features: length of the feature vector that the last stage gives, (B, features).
         name: the net's name in its library.
         ignored: paths of the published net that are no part of the backbone, i.e. its classifier.
+        tail: the stage from which on maps or sequences are pooled to one vector; None: there is no such stage.
+        grid: glue that makes maps (B, C, H, W) of what a stage before the tail gives; None: they are maps already.
 
     Raises:
         ValueError: a parameter, buffer or leaf module belongs to no stage, or a prefix matches nothing.
     """
 
     def __init__(
-        self, net: nn.Module, stages: Sequence[Stage], features: int, name: str, ignored: Sequence[str] = ()
+        self,
+        net: nn.Module,
+        stages: Sequence[Stage],
+        features: int,
+        name: str,
+        ignored: Sequence[str] = (),
+        tail: str | None = None,
+        grid: Glue | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.features = features
         self.name = name
         self.ignored = tuple(ignored)
+        self.tail = tail
+        self._grid = grid
         self._chain = {stage.name: stage for stage in stages}
         self._owner = _owners(net, stages, ignored)
         self._frozen_modules: list[nn.Module] = []
         self._live_batchnorm = False
+        self.origin: str | None = None
+        """Where its weights were read from, for a head that has some there too; None: they are random."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -78,17 +92,49 @@ class Backbone(nn.Module):
         """The parameters of one stage, in the net's order."""
         return [p for name, p in self.net.named_parameters() if self._owner.get(name) == stage]
 
+    def paths(self, stage: str) -> tuple[str, ...]:
+        """Every path of the net that is a stage's, for a net that contains this one."""
+        return self._chain[stage].prefixes
+
     def batchnorm_parameters(self, stage: str) -> list[nn.Parameter]:
         """Scale and shift of the BatchNorm layers of one stage."""
         layers = self._batchnorm_prefixes()
         named = self.net.named_parameters()
         return [p for name, p in named if self._owner.get(name) == stage and name.rpartition(".")[0] in layers]
 
-    def forward(self, x: Tensor, start: str | None = None, stop: str | None = None) -> Tensor:
+    def cut(self) -> None:
+        """End the chain before its tail, so that it gives maps or sequences; what is cut off leaves the net for good.
+
+        Raises:
+            InputError: the backbone has no tail to cut.
+        """
+        if self.tail is None:
+            raise InputError(f"backbone '{self.name}' gives one vector a sample, the task needs maps or sequences")
+        self._chain = {name: self._chain[name] for name in self.stages[: self.stages.index(self.tail)]}
+        dropped = {path for path, stage in self._owner.items() if stage not in self._chain}
+        # a tensor of a module that goes goes with it
+        gone = sorted(path for path in dropped if path.rpartition(".")[0] not in dropped)
+        for path in gone:
+            _remove(self.net, path)
+        self.ignored, self.tail = (*self.ignored, *gone), None
+        self._owner = _owners(self.net, list(self._chain.values()), self.ignored)
+
+    def maps(self, value: Any) -> Tensor:
+        """What a stage before the tail gave, as maps (B, C, H, W).
+
+        Raises:
+            InputError: it gave none, as a net for sequences does.
+        """
+        found = value if self._grid is None else self._grid(self.net, value)
+        if not isinstance(found, Tensor) or found.ndim != 4:
+            raise InputError(f"backbone '{self.name}' gives no maps, which the task needs: choose one for images")
+        return found
+
+    def forward(self, x: Value, start: str | None = None, stop: str | None = None) -> Any:
         """Run the chain, or the slice from the stage `start` up to but without the stage `stop`.
 
         Args:
-            x: the input (B, C, H, W) or (B, D); with `start`, what that stage takes.
+            x: the input, (B, C, H, W), (B, D) or a sequence; with `start`, what that stage takes.
             start: the first stage to run; None: the first of all.
             stop: the stage before which to halt; None: run to the features (B, features).
 
@@ -98,8 +144,8 @@ class Backbone(nn.Module):
         return self.observe(x, (), start, stop)[0]
 
     def observe(
-        self, x: Tensor, keep: Collection[str], start: str | None = None, stop: str | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, x: Value, keep: Collection[str], start: str | None = None, stop: str | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """`forward`, with the outputs of the stages named in `keep`, and of no others."""
         first, end = self._position(start, 0), self._position(stop, len(self._chain))
         if first > end:
@@ -107,10 +153,10 @@ class Backbone(nn.Module):
         names = self.stages[first:end]
         if missing := set(keep) - set(self.stages):
             raise unknown("stage", min(missing), self.stages)
-        kept: dict[str, Tensor] = {}
+        kept: dict[str, Any] = {}
         for name in names:
             for step in self._chain[name].steps:
-                x = self.net.get_submodule(step)(x) if isinstance(step, str) else step(self.net, x)
+                x = _through(self.net.get_submodule(step), x) if isinstance(step, str) else step(self.net, x)
             if name in keep:
                 kept[name] = x
         return x, kept
@@ -164,30 +210,57 @@ class Backbone(nn.Module):
         return self.stages.index(stage)
 
 
-def check_chain(backbone: Backbone, reference: Callable[[Tensor], Tensor], example: Tensor) -> None:
+def check_chain(backbone: Backbone, reference: Callable[[Any], Any], example: Value) -> None:
     """Check that the chain computes what the library's own net computes, entered at the start and at every boundary.
 
     Args:
         backbone: on any device, in any mode; its mode is restored.
         reference: the library's own forward up to the features.
-        example: a small input, (2, ...).
+        example: a small input of at least two samples.
 
     Raises:
-        RuntimeError: they differ.
+        RuntimeError: they differ, or what a stage hands on has no influence on the features.
     """
     training = backbone.training
     backbone.eval()
     with torch.no_grad(), _spread_statistics(backbone):
         expected = reference(example)
         features, kept = backbone.observe(example, backbone.stages)
-        entered = {
-            after: backbone(kept[before].clone(), start=after)
-            for before, after in zip(backbone.stages, backbone.stages[1:], strict=False)
-        }
+        entered, disturbed = {}, {}
+        for before, after in zip(backbone.stages, backbone.stages[1:], strict=False):
+            entered[after] = backbone(each(torch.clone, kept[before]), start=after)
+            if any(tensor.is_floating_point() for tensor in tensors(kept[before])):
+                disturbed[after] = backbone(each(_disturbed, kept[before]), start=after)
     backbone.train(training)
     for place, value in {"the input": features, **entered}.items():
-        if not torch.allclose(value, expected, rtol=1e-4, atol=1e-5):
+        if not _close(value, expected):
             raise RuntimeError(f"{backbone.name}: the chain of stages, entered at {place}, is not the library's net")
+    for place, value in disturbed.items():
+        if all(torch.equal(a, b) for a, b in zip(tensors(value), tensors(features), strict=True)):
+            raise RuntimeError(f"{backbone.name}: what stage '{place}' is handed has no influence on the features")
+
+
+def _through(module: nn.Module, x: Any) -> Any:
+    return Seq(module(x.h), x.mask) if isinstance(x, Seq) else module(x)
+
+
+def _close(value: Value, expected: Value) -> bool:
+    pairs = list(zip(tensors(value), tensors(expected), strict=True))
+    return all(torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5) for a, b in pairs)
+
+
+def _disturbed(tensor: Tensor) -> Tensor:
+    """Other numbers; ids and masks as they are."""
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor + torch.linspace(-1, 1, tensor.numel(), device=tensor.device).reshape(tensor.shape).to(tensor.dtype)
+
+
+def _remove(net: nn.Module, path: str) -> None:
+    """Take a module or parameter out of a net; a container keeps its place with nothing in it."""
+    parent, _, leaf = path.rpartition(".")
+    holder = net.get_submodule(parent)
+    setattr(holder, leaf, nn.Identity() if leaf in holder._modules else None)
 
 
 @contextmanager

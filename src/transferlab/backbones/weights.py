@@ -1,5 +1,6 @@
 """Weights into a backbone: from torchvision's enum or a local file. Nothing is read that could run code."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,26 +10,52 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from transferlab.backbones import cifar, packages, timm
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.fitted import fitted
+from transferlab.backbones.two_tower import Towers
 from transferlab.errors import InputError, unknown
 
 _WRAPPERS = ("module.", "backbone.", "net.")
+_OLD_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+_COUNTER = ".num_batches_tracked"
 
 
 def load(backbone: Backbone, origin: str) -> None:
     """Load weights into the whole backbone, strictly.
 
+    Weights for colour images also go into a net for other channels, and position embeddings into one for another image
+    size (`fitted`).
+
     Args:
         backbone: is changed in place.
-        origin: `torchvision:NAME` with a name of the enum of this net's weights (or `DEFAULT`), else a file:
-            `.safetensors`, or one written by `torch.save` that holds tensors alone.
+        origin: `torchvision:NAME` with a name of the enum of this net's weights (or `DEFAULT`); `timm:TAG` (or
+            `DEFAULT`); `hub:PLACE` with a hub id, a folder or `package:NAME/FOLDER` for a net of transformers;
+            `package:NAME` or `package:NAME/FILE` for weights in an installed Python package; `cifar_resnets:FOLDER`;
+            `towers:IMAGE|TEXT` with an origin for each tower of a net of two; else a file: `.safetensors`, or one
+            written by `torch.save` that holds tensors alone.
 
     Raises:
-        InputError: no such weights or file, a file with code in it, or weights of another architecture.
+        InputError: no such weights or file, a file with code in it, weights of another architecture, or numbers that
+            are none.
     """
-    library = origin.removeprefix("torchvision:")
-    state = _from_torchvision(backbone.name, library) if library != origin else read_tensors(Path(origin))
+    match origin.partition(":"):
+        case ("torchvision", ":", name):
+            state = _from_torchvision(backbone.name, name)
+        case ("timm", ":", tag):
+            state = timm.pretrained(backbone, tag)
+        case ("hub", ":", place):
+            state = _from_transformers(backbone, place)
+        case ("package", ":", name):
+            state = _from_package(backbone, name)
+        case ("towers", ":", origins):
+            return _into_towers(backbone, origins)
+        case ("cifar_resnets", ":", folder):
+            state = read_tensors(cifar.published(backbone, Path(folder)))
+        case _:
+            state = _translated(backbone, read_tensors(Path(origin)), origin)
     _insert(backbone, state, origin)
+    backbone.origin = origin
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -78,10 +105,51 @@ def _from_torchvision(name: str, weights: str) -> dict[str, Tensor]:
     return state
 
 
+def _from_transformers(backbone: Backbone, place: str) -> dict[str, Tensor]:
+    if not _is_of_transformers(backbone):
+        raise InputError(
+            f"source.weights=hub:{place} is for nets of transformers, backbone '{backbone.name}' is none: "
+            "choose another source, or such a backbone"
+        )
+    if place == "None":  # what the yaml of source=hub makes of an origin that is null
+        raise InputError("source=hub has the weights of backbone.origin, which is not given: name a hub id or a folder")
+    from transferlab.backbones.huggingface.base import published
+
+    return published(backbone.net, place)
+
+
+def _translated(backbone: Backbone, state: dict[str, Tensor], origin: str) -> dict[str, Tensor]:
+    """The tensors under the net's own keys, where transformers saved them under those of a model with a head."""
+    if not _is_of_transformers(backbone) or any(key.startswith(_WRAPPERS) for key in state):
+        return state
+    from transferlab.backbones.huggingface.base import renamed
+
+    return renamed(backbone.net, state, origin)
+
+
+def _is_of_transformers(backbone: Backbone) -> bool:
+    return hasattr(backbone.net, "base_model_prefix")  # known without an import that takes a second
+
+
+def _into_towers(backbone: Backbone, origins: str) -> None:
+    if not isinstance(backbone.net, Towers):
+        raise InputError(f"source.weights=towers:... is for backbone=two_tower, this one is '{backbone.name}'")
+    for tower, origin in zip((backbone.net.image, backbone.net.text), origins.split("|"), strict=True):
+        if origin != "None":  # what the yaml of source=two_tower makes of null: the tower stays random
+            load(tower, origin)
+
+
+def _from_package(backbone: Backbone, name: str) -> dict[str, Tensor]:
+    state = read_tensors(packages.weights_file(name))
+    return packages.in_timms_words(backbone, state) if name.partition("/")[0] == packages.LITE0 else state
+
+
 def _insert(backbone: Backbone, state: Mapping[str, Tensor], origin: str) -> None:
     wanted = backbone.net.state_dict()
-    given = {_unwrapped(key, wanted): value for key, value in state.items()}
-    given = {key: value for key, value in given.items() if not _is_ignored(key, backbone)}
+    given = {_current(_unwrapped(key, wanted)): value for key, value in state.items()}
+    # a tensor of the net stays, though its name begins like that of a head: ConvNeXts of timm have a `head.norm`
+    given = {key: value for key, value in given.items() if key in wanted or not _is_ignored(key, backbone)}
+    given = _counted(fitted(backbone.net, given), wanted)
     missing = [key for key in wanted if key not in given]
     extra = [key for key in given if key not in wanted]
     shapes = [key for key in wanted if key in given and wanted[key].shape != given[key].shape]
@@ -91,6 +159,8 @@ def _insert(backbone: Backbone, state: Mapping[str, Tensor], origin: str) -> Non
                 f"{origin} is of another architecture than backbone '{backbone.name}': "
                 f"it {problem} {len(keys)} of {len(wanted)} tensors, e.g. {keys[0]}"
             )
+    if empty := [key for key, value in given.items() if not value.isfinite().all()]:
+        raise InputError(f"{origin} has NaN or infinite numbers in {len(empty)} tensors, e.g. {empty[0]}")
     backbone.net.load_state_dict(given)
 
 
@@ -101,6 +171,17 @@ def _unwrapped(key: str, wanted: Mapping[str, Tensor]) -> str:
     return key
 
 
+def _current(key: str) -> str:
+    """The key as torchvision's DenseNets name it today; the files that it publishes keep an older name."""
+    return _OLD_DENSE_LAYER.sub(r"\1\2", key)
+
+
+def _counted(given: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With BatchNorm's counters at zero where a file has none: those from before torch 0.4.1 have none."""
+    layers = (key.removesuffix(_COUNTER) for key in wanted if key.endswith(_COUNTER))
+    return {f"{layer}{_COUNTER}": torch.tensor(0) for layer in layers if f"{layer}.running_var" in given} | given
+
+
 def _is_ignored(key: str, backbone: Backbone) -> bool:
     """Whether the tensor is of a classifier: the library's, or the head of one of our own runs."""
-    return any(key.startswith(f"{prefix}.") for prefix in (*backbone.ignored, "head"))
+    return any(f"{key}.".startswith(f"{prefix}.") for prefix in (*backbone.ignored, "head"))

@@ -28,7 +28,7 @@ class Options:
         names: studies, folders or `wandb:entity/project[/group]`; none: the only study under `runs`.
         runs: where studies lie.
         baseline: the row that the others are paired with; None: scratch, else the plainest there is.
-        metric: of the selected epoch, e.g. `test/accuracy`; None: accuracy, else what most runs were tested by.
+        metric: of the selected epoch, e.g. `test/accuracy`; None: the task's, else what most runs were tested by.
         by: axes or config keys that make the rows.
         where: a condition on runs; empty: all.
         out: folder of the files written; None: `comparison` in the first study's own.
@@ -60,7 +60,7 @@ def options(words: Sequence[str]) -> Options:
     add("names", nargs="*", metavar="STUDY", help="studies, folders of runs, wandb:entity/project[/group]")
     add("--runs", type=Path, default=Path("runs"), help="where studies lie (paths.runs)")
     add("--baseline", help="the row that the others are paired with (default: scratch)")
-    add("--metric", help="of the selected epoch (default: test/accuracy, else what most runs were tested by)")
+    add("--metric", help="of the selected epoch (default: the task's, else what most runs were tested by)")
     add("--by", default="strategy", help="what the rows are: axes or config keys, with commas between")
     add("--where", default="", help="which runs, e.g. 'target.labels=10 and seed<3'")
     add("--out", type=Path, help=f"folder of what is written (default: {FOLDER} in the study's own)")

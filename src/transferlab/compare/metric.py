@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-# ends of names of metrics of which less is better
-_LESS = ("loss", "error", "mse", "mae", "rmse", "perplexity")
+from transferlab import directions
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,12 @@ class Metric:
     @property
     def sign(self) -> int:
         """1 where more is better, -1 where less is."""
-        return -1 if self.name.rpartition("/")[2].lower().endswith(_LESS) else 1
+        return directions.sign(self.name)
 
     @property
     def is_share(self) -> bool:
         """Whether values in [0, 1] are shown as percent."""
-        return "accuracy" in self.name
+        return directions.is_share(self.name)
 
     @property
     def label(self) -> str:

@@ -1,6 +1,7 @@
 """A study: the runs to compare, each in its place, and all that is left out."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -74,7 +75,7 @@ def arrange(
     Args:
         found: runs, and what is none.
         places_: where they were read, for messages.
-        metric: of the selected epoch, e.g. `test/accuracy`; None: accuracy, else what most runs were tested by.
+        metric: of the selected epoch, e.g. `test/accuracy`; None: the task's, else what most runs were tested by.
         by: axes or config keys that make the rows.
         where: a condition on runs; empty: all.
 
@@ -116,7 +117,7 @@ def _asked_for(runs: Sequence[Run], where: str) -> tuple[list[Run], list[LeftOut
 
 
 def _primary(runs: Sequence[Run]) -> str:
-    """Accuracy where a run has it, else the test metric that most runs have."""
+    """The metric of most runs' task where they were tested by it; accuracy; else what most runs were tested by."""
     counts: dict[str, int] = {}
     for run in runs:
         for key in run.metrics["selected"] or ():
@@ -124,6 +125,9 @@ def _primary(runs: Sequence[Run]) -> str:
                 counts[key] = counts.get(key, 0) + 1
     if not counts:
         return "test/loss"
+    chosen = Counter(f"test/{run.config['task.metric']}" for run in runs if "task.metric" in run.config)
+    if chosen and (asked := chosen.most_common(1)[0][0]) in counts:
+        return asked
     return "test/accuracy" if "test/accuracy" in counts else max(counts, key=lambda key: counts[key])
 
 

@@ -41,7 +41,8 @@ def places(runs: Sequence[Run], by: Sequence[str]) -> dict[str, Place]:
     Under `by=["strategy"]`: a key of data, net or task, such as the label budget, makes settings wherever it varies,
     and so does another that varies within every strategy: strategies are compared within one setting. A key of the
     strategy, or one that varies within some strategies alone, makes variants of these. Under any other `by`, whatever
-    else varies makes settings.
+    else varies makes settings; by a `_target_`, say `task.head._target_`, what stands beside it does so only where it
+    varies within a row.
 
     Args:
         runs: finished ones.
@@ -83,13 +84,17 @@ def _by_keys(runs: Sequence[Run], by: Sequence[str]) -> dict[str, Place]:
     axes = [axis for axis in (*AXES, "strategy") if axis not in by]
     prefixes = tuple(f"{key}." for key in by)
     texts = {run.run_id: {**run.identity, **{key: str(value_of(run, key)) for key in by}} for run in runs}
-    varying = {
-        key
-        for group in _grouped(runs, axes).values()
-        for key in differing_keys([texts[run.run_id] for run in group])
-        # what an axis is made of varies with it
-        if key not in by and not key.startswith(prefixes)
-    }
+    parts = tuple(key.removesuffix("_target_") for key in by if key.endswith("._target_"))
+    varying = set()
+    for group in _grouped(runs, axes).values():
+        rows: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
+        for text in (texts[run.run_id] for run in group):
+            rows.setdefault(tuple(text[key] for key in by), []).append(text)
+        within = set().union(*map(differing_keys, rows.values()))
+        for key in differing_keys([text for row in rows.values() for text in row]):
+            # what an axis is made of varies with it, and so do the settings of a part that is named by its `_target_`
+            if key not in by and not key.startswith(prefixes) and (key in within or not key.startswith(parts)):
+                varying.add(key)
     found = {}
     for run in runs:
         text = texts[run.run_id]

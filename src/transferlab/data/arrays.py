@@ -1,71 +1,126 @@
-"""A user's own arrays in one `.npz` file."""
+"""A user's own arrays in one file: images or tables, with classes, numbers or several labels a sample."""
 
-import zipfile
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from transferlab.data.samples import InMemory, Splits, checked
+from transferlab.data import archive
+from transferlab.data.samples import InMemory, Splits, checked, checked_inputs
 from transferlab.errors import InputError
 
 
-def npz(path: str) -> Splits:
-    """Read `x_train, y_train` and, where they are, `x_test, y_test, classes`.
+def npz(path: str, range: Sequence[float]) -> Splits:
+    """Read `x_train, y_train` and, where they are, `x_test, y_test, classes` from a `.npz` or HDF5 file.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) uint8, tables (N, D) of any number; labels are integers from 0.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W), tables (N, D) of any number. Labels are integers from 0, (N,);
+    or floats: numbers to predict, (N,) or (N, K), or several labels of 0 and 1, (N, L), NaN where one is missing.
+
+    Args:
+        path: of the file.
+        range: the lowest and the highest value of images of floats, which become 0 and 255 and what lies between is
+            rounded; images of bytes stay as they are.
 
     Raises:
         InputError: no file, no such key, objects instead of numbers, NaN, labels out of range.
     """
-    if not Path(path).is_file():
-        raise InputError(f"target.data.path={path}: there is no such file")
-    try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no .npz of plain numbers: {error}") from error
-    for key in ("x_train", "y_train"):
-        if key not in arrays:
-            raise InputError(f"{path} has no array '{key}' (it has: {', '.join(arrays)})")
-    labels = {split: _labels(arrays, split, path) for split in ("train", "test") if f"x_{split}" in arrays}
-    names = _names(arrays["classes"]) if "classes" in arrays else None
-    classes = len(names) if names is not None else int(labels["train"].max(initial=-1)) + 1
-    read = {split: _samples(arrays[f"x_{split}"], y, split, classes, path) for split, y in labels.items()}
-    return Splits(read["train"], read.get("test"), names or tuple(map(str, range(classes))))
+    return _splits(archive.read(path), None, range, path)
 
 
-def _names(classes: Any) -> tuple[str, ...]:
-    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in classes.tolist())
+def hdf5(
+    path: str,
+    x_train: str,
+    y_train: str,
+    x_test: str | None,
+    y_test: str | None,
+    classes: str | None,
+    shape: Sequence[int] | None,
+    range: Sequence[float],
+) -> Splits:
+    """Read an HDF5 file whose arrays have any names, such as `train/data`; otherwise as `npz`.
+
+    Args:
+        path: of the file.
+        x_train: where the training inputs lie.
+        y_train: and their labels.
+        x_test: the test inputs; None: there are none.
+        y_test: and their labels.
+        classes: names of the classes or outputs; None: numbers.
+        shape: of an image, (H, W), (H, W, C) or (C, H, W), where the file has it as one row; None: as it is.
+        range: see `npz`.
+
+    Raises:
+        InputError: as `npz`, or images that have not as many values as `shape`.
+    """
+    keys = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test, "classes": classes}
+    return _splits(archive.read(path, {name: key for name, key in keys.items() if key is not None}), shape, range, path)
 
 
-def _labels(arrays: dict[str, Any], split: str, path: str) -> NDArray[np.int64]:
-    if f"y_{split}" not in arrays:
-        raise InputError(f"{path} has 'x_{split}' but no 'y_{split}'")
-    y = arrays[f"y_{split}"]
-    if not np.issubdtype(y.dtype, np.integer):
-        raise InputError(f"{path}: y_{split} is {y.dtype}, labels are integers from 0")
-    whole: NDArray[np.int64] = y.astype(np.int64)
-    return whole
+def _splits(arrays: Mapping[str, Any], shape: Sequence[int] | None, range: Sequence[float], path: str) -> Splits:
+    classes = _names(arrays, path)
+    held = {}
+    for split in ("train", "test"):
+        if f"x_{split}" in arrays:
+            x = _inputs(arrays[f"x_{split}"], shape, range, f"{path}: x_{split}")
+            held[split] = _samples(x, arrays[f"y_{split}"], len(classes), f"{path}:{split}")
+    return Splits(held["train"], held.get("test"), classes)
 
 
-def _samples(x: Any, y: NDArray[np.int64], split: str, classes: int, path: str) -> InMemory:
+def _names(arrays: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    """Of the classes or outputs."""
+    y = arrays["y_train"]
+    if y.dtype.kind not in "iuf":
+        raise InputError(f"{path}: y_train is {y.dtype}, labels are integers from 0 or floats")
+    if y.dtype.kind != "f":
+        return archive.names(arrays, int(y.max()) if y.size else -1)
+    outputs = y.shape[1] if y.ndim == 2 else 1
+    names = archive.names(arrays, outputs - 1)
+    if len(names) != outputs:
+        raise InputError(f"{path}: 'classes' names {len(names)} outputs, y_train has {outputs} a sample")
+    return names
+
+
+def _inputs(x: Any, shape: Sequence[int] | None, range: Sequence[float], origin: str) -> Tensor:
+    """Images (N, C, H, W) uint8, or a table (N, D) float32."""
     if x.dtype.kind not in "buif":
-        raise InputError(f"{path}: x_{split} is {x.dtype}, inputs are real numbers")
-    native = torch.from_numpy(x.astype(x.dtype.newbyteorder("="), copy=False))
-    return checked(_channels_first(native, path), torch.from_numpy(y), classes, f"{path}:{split}")
-
-
-def _channels_first(x: Tensor, path: str) -> Tensor:
+        raise InputError(f"{origin} is {x.dtype}, inputs are real numbers")
+    if shape is not None:
+        if x[:1].size != np.prod(shape):
+            raise InputError(
+                f"{origin} has {x[:1].size} values a sample, target.data.shape={list(shape)} {np.prod(shape)}"
+            )
+        x = x.reshape(len(x), *shape)
     if x.ndim == 2:
-        return x.float()
-    if x.dtype != torch.uint8:
-        raise InputError(f"{path}: images are uint8 (0..255), these are {x.dtype}")
-    if x.ndim == 3:
-        return x[:, None]
-    if x.ndim == 4:
-        return x.permute(0, 3, 1, 2).contiguous() if x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3) else x
-    raise InputError(f"{path}: x has the shape {tuple(x.shape)}; images are (N, H, W[, C]), tables (N, D)")
+        return torch.from_numpy(x.astype(np.float32))
+    return archive.images(_bytes(x, range, origin) if x.dtype.kind == "f" else x, origin)
+
+
+def _bytes(x: Any, range: Sequence[float], origin: str) -> Any:
+    """Images of floats as uint8."""
+    lowest, highest = range
+    if not lowest < highest:
+        raise InputError(f"target.data.range={list(range)}: the lowest value of an image, then the highest")
+    outside = ~((x >= lowest) & (x <= highest))  # NaN is outside too
+    if outside.any():
+        raise InputError(
+            f"{origin} is {x.dtype} and holds {x[outside][0]:g}, outside target.data.range={list(range)}: set the "
+            "range that means black to white, or save the images as uint8"
+        )
+    return np.rint((x.astype(np.float64) - lowest) * (255 / (highest - lowest))).astype(np.uint8)
+
+
+def _samples(x: Tensor, y: Any, outputs: int, origin: str) -> InMemory:
+    split = origin.rpartition(":")[2]
+    if y.dtype.kind in "iu":
+        return checked(x, torch.from_numpy(y.astype(np.int64)), outputs, origin)
+    if y.dtype.kind != "f" or y.ndim not in (1, 2) or (y.shape[1] if y.ndim == 2 else 1) != outputs:
+        raise InputError(
+            f"{origin}: y_{split} is {y.dtype} of the shape {y.shape}; classes are integers (N,), numbers to predict "
+            f"and columns of 0 and 1 are floats, {outputs} a sample as in training"
+        )
+    if (infinite := np.isinf(y)).any():
+        raise InputError(f"{origin}: the label of sample {int(infinite.nonzero()[0][0])} is infinite; NaN is missing")
+    checked_inputs(x, len(y), origin)
+    return InMemory(x, torch.from_numpy(y.astype(np.float32)))

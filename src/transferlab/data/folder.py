@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from transferlab.data.images import Cached, Images
+from transferlab.data.images import Cached, Images, Opened
+from transferlab.data.labels import check_known
 from transferlab.data.samples import Samples, Splits
 from transferlab.errors import InputError
 
@@ -31,8 +31,8 @@ def image_folder(root: str, train: str | None, test: str | None, in_memory: bool
         raise InputError(f"{base} has no sub-folders: one a class is expected")
     test_base = Path(root) / test if train and test else None
     found = test_base is not None and test_base.is_dir()
-    if found and test_base and (extra := {e.name for e in test_base.iterdir() if e.is_dir()} - set(classes)):
-        raise InputError(f"{test_base} has the classes {sorted(extra)}, which {base} lacks")
+    if found and test_base:
+        check_known((entry.name for entry in test_base.iterdir() if entry.is_dir()), classes, str(test_base), str(base))
     held = _read(test_base, classes, in_memory) if found and test_base else None
     return Splits(_read(base, classes, in_memory), held, tuple(classes))
 
@@ -47,15 +47,5 @@ def _read(base: Path, classes: list[str], in_memory: bool) -> Samples:
     if not files:
         raise InputError(f"{base} holds no images ({', '.join(IMG_EXTENSIONS)})")
     paths = [str(file) for file, _ in files]
-    images = Images.of(_Open(paths), paths, torch.tensor([label for _, label in files]))
+    images = Images.of(Opened(paths), paths, torch.tensor([label for _, label in files]))
     return Cached(images) if in_memory else images
-
-
-class _Open:
-    """Opens the i-th file; a class, because loader processes pickle it."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __call__(self, index: int) -> Image.Image:
-        return Image.open(self.paths[index])

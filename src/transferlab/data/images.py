@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from transferlab.data.samples import InMemory, Shape, fit_image
+from transferlab.data.samples import InMemory, fit_image
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
+from transferlab.inputs.base import Input, expect
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Images:
     names: tuple[str, ...]
     y: Tensor
     positions: Tensor
-    shape: Shape | None = None
+    input: ArrayInput | None = None
 
     @classmethod
     def of(cls, load: Callable[[int], Image.Image], names: Sequence[str], y: Tensor) -> "Images":
@@ -35,9 +38,9 @@ class Images:
         return len(self.y)
 
     def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        if self.shape is None:
-            raise RuntimeError("images are fetched after `prepared(shape)`")
-        images = [fit_image(self._decoded(int(self.positions[i]))[None], self.shape) for i in indices]
+        if self.input is None:
+            raise RuntimeError("images are fetched after `prepared(input)`")
+        images = [self._fitted(int(self.positions[i]), self.input) for i in indices]
         return torch.cat(images), self.y[torch.as_tensor(indices)]
 
     def take(self, indices: Tensor) -> "Images":  # noqa: D102
@@ -46,18 +49,33 @@ class Images:
     def relabelled(self, y: Tensor) -> "Images":  # noqa: D102
         return replace(self, y=y)
 
-    def prepared(self, shape: Shape) -> "Images":  # noqa: D102
-        if len(shape) == 1:
-            raise InputError(f"backbone.input.shape={list(shape)} takes tables, the data are images: choose [C, H, W]")
-        return replace(self, shape=tuple(shape))
+    def prepared(self, input: Input) -> "Images":  # noqa: D102
+        arrays = expect(input, ArrayInput, "images", "choose one for images, such as backbone=convnet")
+        if len(arrays.shape) == 1:
+            shape = list(arrays.shape)
+            raise InputError(f"backbone.input.shape={shape} takes tables, the data are images: choose [C, H, W]")
+        return replace(self, input=arrays)
+
+    def digests(self) -> list[bytes]:
+        """Of each file's bytes, or of the pixels of what is in no file."""
+        return self._digests
+
+    def place(self, index: int) -> str:
+        """The file."""
+        return self.names[int(self.positions[index])]
 
     def fingerprint(self) -> str:  # noqa: D102
-        digest = hashlib.blake2b(digest_size=8)
-        for position in self.positions.tolist():
-            name = self.names[position]
-            digest.update(self._bytes(name) if Path(name).is_file() else self._pixels(position))
+        digest = hashlib.blake2b(b"".join(self._digests), digest_size=8)
         digest.update(self.y.numpy().tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def _digests(self) -> list[bytes]:
+        return [hashlib.blake2b(self._content(p), digest_size=16).digest() for p in self.positions.tolist()]
+
+    def _content(self, position: int) -> bytes:
+        name = self.names[position]
+        return self._bytes(name) if Path(name).is_file() else self._pixels(position)
 
     def _bytes(self, file: str) -> bytes:
         """A file's bytes, once it is known to be an image: a broken one is found before training, not in the test."""
@@ -70,6 +88,13 @@ class Images:
 
     def _pixels(self, position: int) -> bytes:
         return bytes(self._decoded(position).numpy().tobytes())
+
+    def _fitted(self, position: int, input: ArrayInput) -> Tensor:
+        decoded = self._decoded(position)[None]
+        try:
+            return fit_image(decoded, input)
+        except InputError as error:  # images of one set may have different channels
+            raise InputError(f"{self.names[position]}: {error}") from None
 
     def _decoded(self, position: int) -> Tensor:
         try:
@@ -106,8 +131,25 @@ class Cached:
     def relabelled(self, y: Tensor) -> "Cached":  # noqa: D102
         return Cached(self.images.relabelled(y))
 
-    def prepared(self, shape: Shape) -> InMemory:  # noqa: D102
-        return InMemory(*self.images.prepared(shape)[range(len(self))])
+    def prepared(self, input: Input) -> InMemory:  # noqa: D102
+        return InMemory(*self.images.prepared(input)[range(len(self))])
 
     def fingerprint(self) -> str:  # noqa: D102
         return self.images.fingerprint()
+
+    def digests(self) -> list[bytes]:  # noqa: D102
+        return self.images.digests()
+
+    def place(self, index: int) -> str:  # noqa: D102
+        return self.images.place(index)
+
+
+class Opened:
+    """Opens the i-th file; a class, because loader processes pickle it."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __call__(self, index: int) -> Image.Image:
+        """Not decoded yet."""
+        return Image.open(self.paths[index])

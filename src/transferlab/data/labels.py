@@ -1,12 +1,18 @@
 """Which labels of a target are seen: pure functions of the labels and a seed, so that every strategy sees the same."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from transferlab.errors import InputError
+from transferlab.seeding import derive
 
 Indices = NDArray[np.int64]
 Labels = NDArray[np.int64]
+
+TEST_SPLIT = derive(0, "test split")
+"""The seed by which the test samples are cut of a set that has no test split: the same ones in every run."""
 
 
 def seen(y: Labels, labels: str | int | float, rng: np.random.Generator, names: tuple[str, ...]) -> Indices:
@@ -108,6 +114,26 @@ def noisy(y: Labels, share: float, classes: int, rng: np.random.Generator) -> La
     result = y.copy()
     result[changed] = (y[changed] + rng.integers(1, classes, len(changed))) % classes
     return result
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once: whole numbers in their order, others in the alphabet's."""
+    found = set(names)
+    whole = all(name.lstrip("-").isdecimal() for name in found)
+    return tuple(sorted(found, key=int) if whole else sorted(found))
+
+
+def check_known(names: Iterable[str], training: Iterable[str], origin: str, training_origin: str) -> None:
+    """See that a test split has only classes that training has.
+
+    Raises:
+        InputError: it has another.
+    """
+    if extra := sorted(set(names) - set(training)):
+        raise InputError(
+            f"{origin} has the classes {extra}, which {training_origin} lacks: give them training samples, or remove "
+            "them from the test"
+        )
 
 
 def _per_class(y: Labels, wanted: list[int], rng: np.random.Generator) -> Indices:

@@ -1,6 +1,7 @@
 """Batches by domain: `target` always, `source` where the strategy reads it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -9,16 +10,45 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from transferlab.data.batches import InOrder, Shuffled, Stream
+from transferlab.data.augmentation.base import NONE, Augmentation
+from transferlab.data.batches import InOrder, Shuffled, Stream, Ticket
 from transferlab.data.samples import InMemory, Samples, Splits
 from transferlab.data.target import Parts
 from transferlab.errors import InputError
+from transferlab.inputs.base import Input
 from transferlab.seeding import derive
+from transferlab.values import Value
 
-Domain: TypeAlias = tuple[Tensor, Tensor]
-"""Inputs x (B, ...), normalised float32, and labels y (B,)."""
+Domain: TypeAlias = tuple[Value, Tensor]
+"""Inputs x as the backbone takes them, and labels y (B, ...)."""
 
 _EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Training:
+    """One domain's training samples as each turn shows them: a pure function of (seed, turn, sample).
+
+    Attributes:
+        samples: as they are.
+        augmentation: what becomes of them.
+        seed: of the run and the domain.
+    """
+
+    samples: Samples
+    augmentation: Augmentation
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, ticket: Ticket) -> tuple[Value, Tensor, list[int]]:
+        """Inputs, labels and each sample's seed, with which the changes go on once the batch is normalised."""
+        x, y = self.samples[ticket.indices]
+        if not self.augmentation:
+            return x, y, []
+        seeds = [derive(self.seed, turn, index) for index, turn in zip(*ticket, strict=True)]
+        return *self.augmentation.fetched(x, y, seeds), seeds
 
 
 class TransferData(LightningDataModule):
@@ -28,12 +58,12 @@ class TransferData(LightningDataModule):
         parts: the target, cut.
         source: the source's data, or None; only its training split is read, whole, and only where `reads` has `source`.
         reads: the domains that the strategy reads.
-        shape: (C, H, W) or (D,), what the backbone takes.
-        mean: of each channel, for inputs scaled to [0, 1]; None: no normalisation.
-        std: likewise.
+        input: what the backbone takes.
+        reconstructs: whether the labels of a batch are its normalised inputs.
         batch_size: samples of each domain in a step.
-        workers: loader processes for images that do not lie in memory.
+        workers: loader processes for samples that do not lie in memory, and for costly augmentation.
         seed: of the run.
+        augmentation: what becomes of training samples, the source's likewise; None: nothing.
 
     Raises:
         InputError: the strategy reads a source that has no data, or the data do not fit the backbone.
@@ -44,42 +74,37 @@ class TransferData(LightningDataModule):
         parts: Parts,
         source: Splits | None,
         reads: frozenset[str],
-        shape: Sequence[int],
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
+        input: Input,
+        reconstructs: bool,
         batch_size: int,
         workers: int,
         seed: int,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: at least 1")
         if "source" in reads and source is None:
             raise InputError("the strategy reads source data, but this source has none; choose e.g. source=mnist5k")
-        self.train = parts.train.prepared(shape)
-        self.val = parts.val.prepared(shape) if parts.val is not None else None
-        self.test = parts.test.prepared(shape)
-        self.source = source.train.prepared(shape) if source is not None and "source" in reads else None
+        self.train = parts.train.prepared(input)
+        self.val = parts.val.prepared(input) if parts.val is not None else None
+        self.test = parts.test.prepared(input)
+        self.source = source.train.prepared(input) if source is not None and "source" in reads else None
+        self.input, self.reconstructs = input, reconstructs
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        for key, values in (("mean", mean), ("std", std)):
-            if values is not None and len(values) not in (1, shape[0]):
-                raise InputError(
-                    f"backbone.input.{key}={list(values)} has {len(values)} numbers for {shape[0]} channels; "
-                    f"give one, or one a channel"
-                )
-        if (mean is None) != (std is None):
-            raise InputError("backbone.input.mean and backbone.input.std belong together: give both, or null for both")
-        channels = (-1,) + (1,) * (len(shape) - 1)
-        self._mean = None if mean is None else torch.tensor(mean).reshape(channels)
-        self._std = None if std is None else torch.tensor(std).reshape(channels)
+        # fit for the domain that it is made for: sets may have different classes
+        chosen = augmentation or NONE
+        self._augmentations = {"target": chosen.prepared(input, self.train.y, len(parts.classes))}
+        if source is not None and self.source is not None:
+            self._augmentations["source"] = chosen.prepared(input, self.source.y, len(source.classes))
 
     def train_dataloader(self) -> CombinedLoader:
         """A mapping of domains; an epoch is one pass over the target."""
         target = Shuffled(len(self.train), self.batch_size, self.seed)
-        loaders = {"target": self._loader(self.train, target)}
+        loaders = {"target": self._training_loader(self.train, target, "target")}
         if self.source is not None:
-            seed = derive(self.seed, "source")
-            loaders["source"] = self._loader(self.source, Stream(len(self.source), self.batch_size, len(target), seed))
+            source = Stream(len(self.source), self.batch_size, len(target), derive(self.seed, "source"))
+            loaders["source"] = self._training_loader(self.source, source, "source")
         return CombinedLoader(loaders, mode="min_size")
 
     def val_dataloader(self) -> Any:
@@ -91,25 +116,53 @@ class TransferData(LightningDataModule):
         return self._loader(self.test, InOrder(len(self.test), _EVALUATION_BATCH))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Scale and normalise on the device, where uint8 arrived at a quarter of the bytes."""
+        """Normalise on the device; of training batches, change what is changed there."""
         if isinstance(batch, Mapping):
-            return {domain: self._normalised(*pair) for domain, pair in batch.items()}
+            return {domain: self._augmented(domain, *found) for domain, found in batch.items()}
         return self._normalised(*batch)
 
-    def _normalised(self, x: Tensor, y: Tensor) -> Domain:
-        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
-        if self._mean is not None and self._std is not None:
-            x = (x - self._mean.to(x.device)).div_(self._std.to(x.device))
+    def _augmented(self, domain: str, x: Value, y: Tensor, seeds: list[int]) -> Domain:
+        x = self.input.normalised(x)
+        if seeds:
+            x, y = self._augmentations[domain].normalised(x, y, seeds)
+        return self._labelled(x, y)
+
+    def _normalised(self, x: Value, y: Tensor) -> Domain:
+        return self._labelled(self.input.normalised(x), y)
+
+    def _labelled(self, x: Value, y: Tensor) -> Domain:
+        if self.reconstructs:
+            if not isinstance(x, Tensor):
+                raise InputError("task=reconstruction rebuilds images and tables, not sequences")
+            return x, x
         return x, y
 
+    def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> DataLoader[Any]:
+        augmentation = self._augmentations[domain]
+        training = Training(samples, augmentation, derive(self.seed, "augmentation", domain))
+        return self._fetching(training, sampler, 0 if _at_hand(samples) and not augmentation.costly else self.workers)
+
     def _loader(self, samples: Samples, sampler: Sampler[list[int]]) -> DataLoader[Domain]:
-        workers = 0 if isinstance(samples, InMemory) else self.workers
-        # A batch is fetched by one index list. The loader's own generator keeps it from drawing on the global one.
+        return self._fetching(samples, sampler, 0 if _at_hand(samples) else self.workers)
+
+    def _fetching(self, samples: Any, sampler: Sampler[Any], workers: int) -> DataLoader[Any]:
+        # A batch is fetched by one ticket. The loader's own generator keeps it from drawing on the global one.
         return DataLoader(
-            samples,  # type: ignore[arg-type]
+            samples,
             sampler=sampler,
             batch_size=None,
+            collate_fn=_whole,
             num_workers=workers,
             generator=torch.Generator(),
             persistent_workers=workers > 0,
         )
+
+
+def _at_hand(samples: Samples) -> bool:
+    """Whether a batch is fetched in less time than a process takes to send it."""
+    return isinstance(samples, InMemory)
+
+
+def _whole(batch: Any) -> Any:
+    """A batch is fetched as the tensors that it is to be; torch's own conversion would walk through it for nothing."""
+    return batch

@@ -10,8 +10,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from transferlab.errors import InputError
-
-Shape = Sequence[int]
+from transferlab.inputs.arrays import ArrayInput
+from transferlab.inputs.base import Input, expect
+from transferlab.values import Value
 
 
 class Samples(Protocol):
@@ -19,23 +20,27 @@ class Samples(Protocol):
 
     @property
     def y(self) -> Tensor:
-        """Labels, (N,) int64."""
+        """Labels: classes (N,) int64, or what else the task takes, (N, ...)."""
         ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
+    def __getitem__(self, indices: Sequence[int]) -> tuple[Value, Tensor]: ...
 
     def take(self, indices: Tensor) -> "Samples":
         """The samples at `indices` (n,), in that order."""
         ...
 
     def relabelled(self, y: Tensor) -> "Samples":
-        """The same inputs under other labels (N,)."""
+        """The same inputs under other labels (N, ...)."""
         ...
 
-    def prepared(self, shape: Shape) -> "Samples":
-        """Inputs brought to a backbone's `shape`, (channels, height, width) or (features,), still unnormalised."""
+    def prepared(self, input: Input) -> "Samples":
+        """Inputs brought to what a backbone takes, still unnormalised.
+
+        Raises:
+            InputError: the data are of another kind.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -45,11 +50,19 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Splits:
-    """What a reader gives: `test` is None where the set has no test split of its own."""
+    """What a reader gives.
+
+    Attributes:
+        train: labelled samples.
+        test: None where the set has no test split of its own.
+        classes: names of the classes, or of the outputs of another task; empty where outputs have no names.
+        unlabelled: how many samples were left out because they have no label.
+    """
 
     train: Samples
     test: Samples | None
     classes: tuple[str, ...]
+    unlabelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,10 @@ class InMemory:
     def relabelled(self, y: Tensor) -> "InMemory":  # noqa: D102
         return replace(self, y=y)
 
-    def prepared(self, shape: Shape) -> "InMemory":  # noqa: D102
+    def prepared(self, input: Input) -> "InMemory":  # noqa: D102
+        kind = "images" if self.x.ndim == 4 else "tables"
+        arrays = expect(input, ArrayInput, kind, "choose one for arrays, such as backbone=convnet or backbone=mlp")
+        shape = arrays.shape
         if len(shape) == 1:
             flat = self.x.flatten(1)  # uint8 stays, and is scaled with its batch
             if flat.shape[1] != shape[0]:
@@ -84,9 +100,9 @@ class InMemory:
         if self.x.ndim != 4:
             raise InputError(
                 f"the data are tables of {self.x.shape[1]} features, backbone.input.shape={list(shape)} takes images; "
-                f"choose backbone=mlp backbone.input.shape=[{self.x.shape[1]}]"
+                f"choose backbone=mlp input@backbone.input=table backbone.input.shape=[{self.x.shape[1]}]"
             )
-        return replace(self, x=fit_image(self.x, shape))
+        return replace(self, x=fit_image(self.x, arrays))
 
     def fingerprint(self) -> str:  # noqa: D102
         digest = hashlib.blake2b(digest_size=8)
@@ -96,23 +112,35 @@ class InMemory:
         return digest.hexdigest()
 
 
-def fit_image(x: Tensor, shape: Shape) -> Tensor:
-    """Bring images (N, C, H, W) uint8 to `shape`: grey is repeated for colour nets, size is resampled with antialias.
+def fit_image(x: Tensor, input: ArrayInput) -> Tensor:
+    """Bring images (N, C, H, W) uint8 to the shape of the input, by its interpolation, with antialias, and its crop.
+
+    Grey is repeated for colour nets.
 
     Raises:
         InputError: the channels cannot be fitted.
     """
-    channels, height, width = shape
+    channels, height, width = input.shape
     if x.shape[1] == 1 and channels > 1:
         x = x.expand(-1, channels, -1, -1)
     elif x.shape[1] != channels:
         raise InputError(
-            f"the images have {x.shape[1]} channels, backbone.input.shape={list(shape)} takes {channels}; "
+            f"the images have {x.shape[1]} channels, backbone.input.shape={list(input.shape)} takes {channels}; "
             f"set backbone.input.shape=[{x.shape[1]},{height},{width}] or choose another backbone"
         )
-    if x.shape[2:] != (height, width):
-        x = transforms.resize(x, [height, width], antialias=True)
+    if x.shape[2:] != (height, width) or input.crop not in (None, 1):
+        mode = transforms.InterpolationMode(input.interpolation)
+        x = transforms.resize(x, _size(x, height, width, input.crop), mode, antialias=True)
+        x = transforms.center_crop(x, [height, width])
     return x.contiguous()
+
+
+def _size(x: Tensor, height: int, width: int, crop: float | None) -> list[int]:
+    """What images are resized to before their middle is cut out."""
+    if crop is None:
+        return [height, width]
+    scale = max(height / x.shape[2], width / x.shape[3]) / crop
+    return [max(round(x.shape[2] * scale), height), max(round(x.shape[3] * scale), width)]
 
 
 def checked(x: Tensor, y: Tensor, classes: int, origin: str) -> InMemory:
@@ -127,17 +155,12 @@ def checked(x: Tensor, y: Tensor, classes: int, origin: str) -> InMemory:
     Raises:
         InputError: no samples, lengths that differ, NaN or infinite inputs, labels outside [0, classes).
     """
-    if y.numel() == 0:
-        raise InputError(f"{origin} holds no samples")
-    if y.ndim != 1:
+    if y.ndim != 1 and y.numel():
         raise InputError(
-            f"{origin}: y_{origin.rpartition(':')[2]} has the shape {tuple(y.shape)}, labels are one a sample"
+            f"{origin}: y_{origin.rpartition(':')[2]} has the shape {tuple(y.shape)}, classes are one a sample; "
+            "several labels of 0 and 1 a sample are saved as floats"
         )
-    if len(x) != len(y):
-        raise InputError(f"{origin} has {len(x)} inputs but {len(y)} labels")
-    if x.is_floating_point() and not (finite := x.flatten(1).isfinite().all(1)).all():
-        sample = int((~finite).nonzero()[0])
-        raise InputError(f"{origin}: sample {sample} holds NaN or infinity; fill or remove it")
+    checked_inputs(x, y.numel(), origin)
     outside = (y < 0) | (y >= classes)
     if outside.any():
         sample = int(outside.nonzero()[0])
@@ -145,3 +168,18 @@ def checked(x: Tensor, y: Tensor, classes: int, origin: str) -> InMemory:
             f"{origin}: the label of sample {sample} is {int(y[sample])}, outside 0..{classes - 1} ({classes} classes)"
         )
     return InMemory(x, y.long())
+
+
+def checked_inputs(x: Tensor, labels: int, origin: str) -> None:
+    """See that there is an input for each label, and that each is made of numbers.
+
+    Raises:
+        InputError: no samples, lengths that differ, NaN or infinite inputs.
+    """
+    if not labels:
+        raise InputError(f"{origin} holds no samples")
+    if len(x) != labels:
+        raise InputError(f"{origin} has {len(x)} inputs but {labels} labels")
+    if x.is_floating_point() and not (finite := x.flatten(1).isfinite().all(1)).all():
+        sample = int((~finite).nonzero()[0])
+        raise InputError(f"{origin}: sample {sample} holds NaN or infinity; fill or remove it")

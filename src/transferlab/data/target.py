@@ -1,26 +1,55 @@
 """A target: its data and how much of its labels may be seen, cut into training, validation and test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from transferlab.data import labels as subsets
+from transferlab.data import missing
+from transferlab.data.duplicates import duplicates
 from transferlab.data.samples import Samples, Splits
-from transferlab.errors import InputError
+from transferlab.errors import InputError, unknown
 from transferlab.seeding import derive
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """Samples whose encoding is learned from training samples."""
+
+    def fitted_on(self, train: Samples) -> Samples:
+        """The same samples, encoded by what these say.
+
+        Raises:
+            InputError: they are of another kind.
+        """
+        ...
+
+
+def fitted_on(samples: Samples, train: Samples) -> Samples:
+    """Samples whose encoding is learned, if it is, from `train`."""
+    return samples.fitted_on(train) if isinstance(samples, Fitted) else samples
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a target under one seed, and how many labels of each class are seen."""
+    """The three parts of a target under one seed, how many labels are seen, how many samples came without one."""
 
     train: Samples
     val: Samples | None
     test: Samples
     classes: tuple[str, ...]
     labels_seen: int
+    unlabelled: int = 0
+
+    def fitted_on(self, train: Samples) -> "Parts":
+        """The same parts, encoded by what the samples of `train` say."""
+        train = fitted_on(train, train)  # once for all three
+        val = None if self.val is None else fitted_on(self.val, train)
+        return replace(self, train=fitted_on(self.train, train), val=val, test=fitted_on(self.test, train))
 
 
 @dataclass(frozen=True)
@@ -31,52 +60,110 @@ class Target:
     labels: str | int | float
     imbalance: float
     noise: float
+    missing_labels: float
+    missing_values: float
+    fitted_on: str
     validation: float
     folds: int | None
     fold: int
     test: float
 
+    def __post_init__(self) -> None:
+        if self.fitted_on not in ("target", "source"):
+            raise unknown("target.fitted_on", self.fitted_on, ("target", "source"))
+        if not 0 <= self.missing_labels < 1:
+            raise InputError(f"target.missing_labels={self.missing_labels}: a share in [0, 1)")
+
     def parts(self, seed: int) -> Parts:
         """Cut the target. What is cut depends on the seed alone; the test split not even on that.
 
         Labels that are held out for validation count as seen: with `labels: 10` and `validation: 0.2`, eight labels a
-        class train and two select.
+        class train and two select. Where an encoding is learned, it is from the training part.
 
         Raises:
             InputError: a part is empty, or a class is missing from the training split.
         """
-        pool, test = train_and_test(self.data, self.test)
-        y = pool.y.numpy()
-        names = self.data.classes
+        pool, test = train_and_test(missing.without_values(self.data, self.missing_values), self.test)
+        y, names = strata(pool.y, self.data.classes)
+        self._check_classes(y, names, pool.y)
+        draw = {
+            key: np.random.default_rng(derive(seed, key)) for key in ("seen", "tail", "validation", "gone", "noise")
+        }
+        chosen = subsets.seen(y, self.labels, draw["seen"], names)
+        chosen = chosen[subsets.long_tail(y[chosen], self.imbalance, draw["tail"], len(names))]
+        kept, held = self._held_out(y[chosen], draw["validation"], seed)
+        _check_left(y[chosen[kept]], names, f"target.validation={self.validation}")
+        train = self._damaged(pool.take(torch.from_numpy(chosen[kept])), names, draw["gone"], draw["noise"])
+        val = pool.take(torch.from_numpy(chosen[held])) if len(held) else None
+        seen = len(train) + len(held)
+        return Parts(train, val, test, self.data.classes, seen, self.data.unlabelled).fitted_on(train)
+
+    def _held_out(
+        self, y: subsets.Labels, rng: np.random.Generator, seed: int
+    ) -> tuple[subsets.Indices, subsets.Indices]:
+        """(Training, validation) of the labels seen."""
+        if self.folds is not None:
+            return subsets.fold(y, self.folds, self.fold, derive(seed, "folds"))
+        kept, held = subsets.hold_out(y, self.validation, rng)
+        if self.validation > 0 and not len(held):
+            raise InputError(
+                f"target.validation={self.validation} of {len(y)} labels leaves none to select on; "
+                "set target.validation=0 selection=last, or see more labels"
+            )
+        return kept, held
+
+    def _damaged(
+        self, train: Samples, names: tuple[str, ...], gone: np.random.Generator, noise: np.random.Generator
+    ) -> Samples:
+        """The training samples with labels that are missing or wrong."""
+        if self.missing_labels and has_classes(train.y, self.data.classes):
+            kept, _ = subsets.hold_out(train.y.numpy(), self.missing_labels, gone)
+            train = train.take(torch.from_numpy(kept))
+            _check_left(train.y.numpy(), names, f"target.missing_labels={self.missing_labels}")
+        elif self.missing_labels:
+            train = train.relabelled(missing.without_labels(train.y, self.missing_labels, gone))
+        if self.noise:
+            train = train.relabelled(torch.from_numpy(subsets.noisy(train.y.numpy(), self.noise, len(names), noise)))
+        return train
+
+    def _check_classes(self, y: subsets.Labels, names: tuple[str, ...], given: Tensor) -> None:
+        if not has_classes(given, self.data.classes):
+            for key, value, none in (("imbalance", self.imbalance, 1.0), ("noise", self.noise, 0.0)):
+                if value != none:
+                    raise InputError(f"target.{key}={value} is about classes, and this target's labels are none")
+            if self.missing_labels and not (given.is_floating_point() and given.ndim <= 2):
+                raise InputError(
+                    f"target.missing_labels={self.missing_labels} is about classes, numbers and columns of labels; in "
+                    "masks, boxes and tokens mark them yourself"
+                )
+            return
         if len(names) < 2:
             raise InputError(f"the set has one class, '{names[0]}'; classification needs at least two")
         absent = sorted(set(range(len(names))) - set(y.tolist()))
         if absent:
             raise InputError(f"class '{names[absent[0]]}' is missing from the training split ({len(y)} samples)")
-        draw = {key: np.random.default_rng(derive(seed, key)) for key in ("seen", "tail", "validation", "noise")}
-        chosen = subsets.seen(y, self.labels, draw["seen"], names)
-        chosen = chosen[subsets.long_tail(y[chosen], self.imbalance, draw["tail"], len(names))]
-        if self.folds is None:
-            kept, held = subsets.hold_out(y[chosen], self.validation, draw["validation"])
-            if self.validation > 0 and not len(held):
-                raise InputError(
-                    f"target.validation={self.validation} of {len(chosen)} labels leaves none to select on; "
-                    "set target.validation=0 selection=last, or see more labels"
-                )
-        else:
-            kept, held = subsets.fold(y[chosen], self.folds, self.fold, derive(seed, "folds"))
-        emptied = np.bincount(y[chosen][kept], minlength=len(names)) == 0
-        if emptied.any():
-            raise InputError(
-                f"target.validation={self.validation} leaves class '{names[int(emptied.argmax())]}' "
-                "no label to train on; hold out less, or see more labels"
-            )
-        train = pool.take(torch.from_numpy(chosen[kept]))
-        train = train.relabelled(
-            torch.from_numpy(subsets.noisy(train.y.numpy(), self.noise, len(names), draw["noise"]))
+
+
+def has_classes(y: Tensor, classes: tuple[str, ...]) -> bool:
+    """Whether each sample has one label, a class with a name."""
+    return y.ndim == 1 and not y.is_floating_point() and bool(classes)
+
+
+def strata(y: Tensor, classes: tuple[str, ...]) -> tuple[subsets.Labels, tuple[str, ...]]:
+    """By what a set is cut into subsets: its classes and their names; for other labels one stratum of all samples."""
+    if has_classes(y, classes):
+        return y.numpy(), classes
+    return np.zeros(len(y), np.int64), ("any",)
+
+
+def _check_left(y: subsets.Labels, names: tuple[str, ...], setting: str) -> None:
+    """See that each class has a label to train on."""
+    emptied = np.bincount(y, minlength=len(names)) == 0
+    if emptied.any():
+        raise InputError(
+            f"{setting} leaves class '{names[int(emptied.argmax())]}' no label to train on; hold out less, or see more "
+            "labels"
         )
-        val = pool.take(torch.from_numpy(chosen[held])) if len(held) else None
-        return Parts(train, val, test, names, len(chosen))
 
 
 def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
@@ -89,19 +176,21 @@ def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
         if not len(data.test):
             raise InputError("the set's own test split holds no samples")
         return data.train, data.test
-    y = data.train.y.numpy()
-    kept, held = subsets.hold_out(y, share, np.random.default_rng(derive(0, "test split")))
+    y, _ = strata(data.train.y, data.classes)
+    kept, held = subsets.hold_out(y, share, np.random.default_rng(subsets.TEST_SPLIT))
     if not len(held):
         raise InputError(f"target.test={share} leaves no test samples of {len(y)}")
     return data.train.take(torch.from_numpy(kept)), data.train.take(torch.from_numpy(held))
 
 
 def describe(parts: Parts) -> Mapping[str, object]:
-    """Sizes, classes and fingerprints for the record."""
-    held = {"train": parts.train, "val": parts.val, "test": parts.test}
+    """Sizes, classes, fingerprints and flaws for the record."""
+    held = {name: part for name, part in vars(parts).items() if name in ("train", "val", "test") and part is not None}
     return {
-        "sizes": {name: len(part) for name, part in held.items() if part is not None},
+        "sizes": {name: len(part) for name, part in held.items()},
         "classes": list(parts.classes),
         "labels_seen": parts.labels_seen,
-        "fingerprints": {name: part.fingerprint() for name, part in held.items() if part is not None},
+        "unlabelled": parts.unlabelled,
+        "duplicates": duplicates(parts.test, *(part for name, part in held.items() if name != "test")),
+        "fingerprints": {name: part.fingerprint() for name, part in held.items()},
     }

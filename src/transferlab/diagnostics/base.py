@@ -11,6 +11,7 @@ from torch import Tensor
 from transferlab.data.module import Domain
 from transferlab.diagnostics.probe import Probe
 from transferlab.module import TransferModule
+from transferlab.values import flat
 
 _MINIBATCH = 64  # samples of the probe in one pass
 
@@ -36,7 +37,8 @@ class Look:
         module: the net and its losses.
         probes: samples by domain that the strategy reads; without any only weights can be looked at.
         batch_size: of training.
-        validation: outputs (B, C) and labels (B,) of each held-out batch, as this epoch's validation saw them.
+        validation: probabilities (B, C) and labels (B,) of each held-out batch, as this epoch's validation saw them;
+            none where a sample has not one class out of several.
         progress: share of training done, in [0, 1), as the last step saw it.
     """
 
@@ -55,9 +57,9 @@ class Look:
         with torch.no_grad():
             for x, _ in self.probes["target"].batches(_MINIBATCH, backbone):
                 last, activations = backbone.observe(x, backbone.stages)
-                features.append(last)
+                features.append(flat(last))
                 for stage, activation in activations.items():
-                    grams[stage].append(linear_gram(activation))
+                    grams[stage].append(linear_gram(flat(activation)))
         return Seen(torch.cat(features), grams)
 
     @property

@@ -47,8 +47,10 @@ class CalibrationError:
         """It needs nothing of the start."""
 
     def measure(self, look: Look) -> Mapping[str, float]:
-        """The error now; nothing where no labels are held out."""
+        """The error now; nothing where no labels are held out, or they are no classes."""
         if not look.validation:
             return {}
-        outputs, y = (torch.cat(parts) for parts in zip(*look.validation, strict=True))
-        return {"calibration_error": expected_calibration_error(outputs.float().softmax(1), y, _BINS)}
+        if not look.validation:
+            return {}
+        probabilities, y = (torch.cat(parts) for parts in zip(*look.validation, strict=True))
+        return {"calibration_error": expected_calibration_error(probabilities, y, _BINS)}

@@ -15,17 +15,20 @@ from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples
 from transferlab.diagnostics.probe import Probe, undisturbed
 from transferlab.seeding import derive
+from transferlab.tasks.base import Task, observe
+from transferlab.values import Seq, Value
 
 MOST = 500  # samples: an accuracy of 0.9 is then known to a standard error of 0.013
 _FILE = "exam.pt"
 _BATCH = 64
 
 
-def correct(backbone: Backbone, head: nn.Module, questions: Probe) -> Tensor:
+def correct(backbone: Backbone, head: nn.Module, task: Task, questions: Probe) -> Tensor:
     """Whether backbone and head, both in evaluation mode, class each sample right: (N,), on the CPU."""
     with torch.no_grad():
-        batches = questions.batches(_BATCH, backbone)
-        return torch.cat([(head(backbone(x)).argmax(1) == y).cpu() for x, y in batches])
+        answers = [(observe(backbone, head, x)[2], y) for x, y in questions.batches(_BATCH, backbone)]
+        said = [(task.probabilities(outputs), y) for outputs, y in answers]
+        return torch.cat([(p.argmax(1) == y).cpu() for p, y in said if p is not None])
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,20 @@ class Exam:
     Attributes:
         questions: the samples (N, ...), `MOST` at most.
         head: the source's own.
+        task: the source's, one class out of several.
         right: whether the source network classes each right, (N,).
     """
 
     questions: Probe
     head: nn.Module
+    task: Task
     right: Tensor
 
 
 def set_exam(
     weights: Path,
     read: Callable[[], Samples],
-    shape: tuple[int, ...],
+    task: Task,
     backbone: Backbone,
     head: nn.Module,
     data: TransferData,
@@ -56,7 +61,7 @@ def set_exam(
     Args:
         weights: of the source network.
         read: gives the source's test split.
-        shape: of the backbone's input.
+        task: the source's.
         backbone: holds the source's weights.
         head: the source's own.
         data: normalises.
@@ -64,17 +69,17 @@ def set_exam(
     file = weights.with_name(_FILE)
     if file.exists():
         kept = torch.load(file, "cpu", weights_only=True)
-        return Exam(Probe(kept["x"], kept["y"], data), head, kept["right"])
+        return Exam(Probe(_whole(kept["x"]), kept["y"], data), head, task, kept["right"])
     samples = read()
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(derive(0, "exam")))[:MOST]
-    chosen = samples.take(order).prepared(shape)
+    chosen = samples.take(order).prepared(data.input)
     questions = Probe(*chosen[range(len(chosen))], data)
     with undisturbed(backbone), undisturbed(head):
-        right = correct(backbone, head, questions)
+        right = correct(backbone, head, task, questions)
     buffer = io.BytesIO()
-    torch.save({"x": questions.x, "y": questions.y, "right": right}, buffer)
+    torch.save({"x": _parts(questions.x), "y": questions.y, "right": right}, buffer)
     results.write_bytes(file, buffer.getbuffer())
-    return Exam(questions, head, right)
+    return Exam(questions, head, task, right)
 
 
 def forgetting(exam: Exam, backbone: Backbone, samples: int) -> dict[str, Any] | None:
@@ -92,14 +97,25 @@ def forgetting(exam: Exam, backbone: Backbone, samples: int) -> dict[str, Any] |
     Returns:
         `source_accuracy_before`, `source_accuracy_after` and `samples`; None where no sample may be looked at.
     """
-    questions = Probe(exam.questions.x[:samples], exam.questions.y[:samples], exam.questions.data)
+    questions = exam.questions.first(samples)
     if not len(questions):
         return None
-    head = exam.head.to(next(backbone.parameters()).device)
+    head = exam.head.to(next(backbone.parameters(), torch.empty(0)).device)
     with undisturbed(backbone), undisturbed(head):
-        after = correct(backbone, head, questions)
+        after = correct(backbone, head, exam.task, questions)
     return {
         "source_accuracy_before": float(exam.right[:samples].double().mean()),
         "source_accuracy_after": float(after.double().mean()),
         "samples": len(questions),
     }
+
+
+def _parts(x: Value) -> Any:
+    """A value as a file of tensors alone holds it."""
+    if isinstance(x, Seq):
+        return [x.h, x.mask]
+    return x
+
+
+def _whole(kept: Any) -> Value:
+    return Seq(*kept) if isinstance(kept, list) else kept

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from transferlab.data.module import Domain, TransferData
 from transferlab.data.samples import Samples
+from transferlab.values import Value, chunks, each, floats
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,12 @@ class Probe:
     """Samples as they were read; they are normalised a batch at a time.
 
     Attributes:
-        x: inputs (n, ...), uint8 or float.
-        y: labels (n,).
+        x: inputs of n samples.
+        y: labels (n, ...).
         data: normalises them.
     """
 
-    x: Tensor
+    x: Value
     y: Tensor
     data: TransferData
 
@@ -38,10 +39,17 @@ class Probe:
 
     def batches(self, size: int, near: nn.Module) -> Iterator[Domain]:
         """Batches of nearly equal sizes, `size` at most, where `near` lies and of its kind of numbers."""
-        parameter = next(near.parameters())
-        for x, y in zip(*(tensor.tensor_split(-(-len(self) // size)) for tensor in (self.x, self.y)), strict=True):
-            x, y = self.data.on_after_batch_transfer((x.to(parameter.device), y.to(parameter.device)), 0)
-            yield x.to(parameter.dtype), y
+        # a net may have no parameters, as one that hands on its inputs
+        parameter = next(near.parameters(), torch.empty(0))
+        count = -(-len(self) // size)
+        for x, y in zip(chunks(self.x, count), self.y.tensor_split(count), strict=True):
+            x = each(lambda tensor: tensor.to(parameter.device), x)
+            x, y = self.data.on_after_batch_transfer((x, y.to(parameter.device)), 0)
+            yield floats(x, parameter.dtype), y
+
+    def first(self, count: int) -> "Probe":
+        """The first samples."""
+        return Probe(each(lambda tensor: tensor[:count], self.x), self.y[:count], self.data)
 
 
 @contextmanager

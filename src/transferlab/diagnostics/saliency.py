@@ -12,6 +12,7 @@ from transferlab.data.module import TransferData
 from transferlab.diagnostics.probe import Probe, undisturbed
 from transferlab.errors import InputError
 from transferlab.module import TransferModule
+from transferlab.tasks.base import observe
 
 FILE = "saliency.png"
 
@@ -61,6 +62,8 @@ def maps_of(backbone: Backbone, head: nn.Module, x: Tensor) -> tuple[Tensor, Ten
     with torch.enable_grad():
         # times one: a stage that works in place may not do so on a leaf
         outputs = head(backbone(activations * 1, start=backbone.stages[backbone.stages.index(spatial[-1]) + 1]))
+        if outputs.shape[1] == 1:  # one logit speaks for the second of two classes and against the first
+            outputs = torch.cat([-outputs, outputs], 1)
         predicted = outputs.argmax(1)
         return grad_cam(activations, outputs.gather(1, predicted[:, None])[:, 0]), predicted
 
@@ -97,6 +100,7 @@ def picture(samples: Sequence[int], module: TransferModule, data: TransferData, 
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(samples), 2, squeeze=False)
     for row, sample in enumerate(samples):
+        assert isinstance(probe.x, Tensor)
         image = _shown(probe.x[row])
         for axis in axes[row]:
             axis.imshow(image, cmap="gray", extent=(0, 1, 0, 1), interpolation="nearest")
@@ -112,8 +116,19 @@ def picture(samples: Sequence[int], module: TransferModule, data: TransferData, 
 def _maps(samples: Sequence[int], module: TransferModule, data: TransferData) -> tuple[Probe, Tensor, Tensor]:
     probe = Probe(*data.test[list(samples)], data)
     with undisturbed(module):
-        found = [maps_of(module.backbone, module.head, x) for x, _ in probe.batches(len(probe), module)]
+        x = next(probe.batches(len(probe), module))[0]
+        if not isinstance(x, Tensor) or not _classes(module, x):
+            raise InputError("diagnostics.saliency.samples: a picture needs images that are classed one by one")
+        found = [maps_of(module.backbone, module.head, x)]
     return probe, found[0][0].float().cpu(), found[0][1].cpu()
+
+
+def _classes(module: TransferModule, x: Tensor) -> bool:
+    """Whether each input gets one class out of several."""
+    if module.task.dense:
+        return False
+    with torch.no_grad():
+        return module.task.probabilities(observe(module.backbone, module.head, x)[2]) is not None
 
 
 def _shown(x: Tensor) -> Any:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -90,8 +90,11 @@ class Watch(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep what validation saw; only of the held-out labels, which are the first loader."""
-        if self._collects and dataloader_idx == 0:
-            self._validation.append((outputs, batch[1]))
+        if not self._collects or dataloader_idx:
+            return
+        # of other tasks' outputs, which can be as large as the images, nothing is asked
+        if (probabilities := cast(TransferModule, pl_module).task.probabilities(outputs)) is not None:
+            self._validation.append((probabilities, batch[1]))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure what is due."""

@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
 from transferlab.losses.weight import Weight
-from transferlab.tasks.classification import Task
+from transferlab.tasks.base import Task
+from transferlab.values import Value
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,18 @@ class Observation:
     """One domain's batch on its way through the net: B samples.
 
     Attributes:
-        x: inputs (B, ...).
-        y: labels (B,).
-        activations: outputs of the stages that some loss asked for, by stage.
-        features: the backbone's output (B, F).
-        outputs: the target head's output (B, C).
+        x: inputs.
+        y: labels (B, ...).
+        activations: outputs of stages by name, those that some loss asked for among them.
+        features: the backbone's output, (B, F); maps or sequences for a dense task.
+        outputs: the target head's output, (B, C) logits in classification.
     """
 
-    x: Tensor
+    x: Value
     y: Tensor
-    activations: Mapping[str, Tensor]
-    features: Tensor
-    outputs: Tensor
+    activations: Mapping[str, Any]
+    features: Any
+    outputs: Any
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,21 @@ class Setting:
         backbone: with its starting weights.
         head: the target's new head.
         task: of the run.
-        classes: number of classes by domain; `source` is there only where its data are read.
+        classes: number of classes or other outputs by domain; `source` is there only where its data are read.
+        example: a small input, as the backbone takes it.
         from_source: whether the backbone's weights come from a source.
+        source_task: the same task after it has seen the source's labels; None where their data are not read.
+        names: of the target's classes or other outputs, where they have any.
     """
 
     backbone: Backbone
     head: nn.Module
     task: Task
     classes: Mapping[str, int]
+    example: Value
     from_source: bool
+    source_task: Task | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from transferlab.directions import sign
 from transferlab.errors import InputError
 
 Rule: TypeAlias = Callable[[Mapping[str, Any]], float]
 
 
 def target_validation(row: Mapping[str, Any], *, metric: str) -> float:
-    """The score on held-out target labels; for a metric that ends in `loss`, lower is better.
+    """The score on held-out target labels; for a loss or an error lower is better.
 
     Raises:
         InputError: no labels are held out, or no such metric.
@@ -18,7 +19,7 @@ def target_validation(row: Mapping[str, Any], *, metric: str) -> float:
         known = ", ".join(key for key in row if key.startswith("val/"))
         why = f"there are: {known}" if known else "no labels are held out: set target.validation, or selection=last"
         raise InputError(f"selection.metric={metric} is not measured ({why})")
-    return -float(row[metric]) if metric.endswith("loss") else float(row[metric])
+    return sign(metric) * float(row[metric])
 
 
 def last(row: Mapping[str, Any]) -> float:

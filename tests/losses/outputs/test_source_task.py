@@ -5,21 +5,25 @@ from torch.nn import functional as F
 
 from transferlab.backbones.small import mlp
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.losses.base import Observation, Setting, Step
 from transferlab.losses.outputs.source_task import SourceTask
 from transferlab.tasks.classification import Classification
+from transferlab.tasks.labels import fitted
+from transferlab.tasks.reconstruction import Reconstruction
+from transferlab.tasks.regression import Regression
 
-TASK = Classification(nn.Linear)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0)
 
 
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return mlp({"shape": [6]}, [5]), nn.Linear(5, 3)
+    return mlp(ArrayInput.of(6), [5]), nn.Linear(5, 3)
 
 
 def setting(net, **classes):
-    return Setting(*net, TASK, classes, True)
+    return Setting(*net, TASK, classes, torch.zeros(2, 6), True)
 
 
 def step(net, *domains, classes=3):
@@ -102,3 +106,40 @@ def test_a_batch_without_the_source_raises_and_never_gives_0(net, head):
 def test_another_word_for_the_head_raises():
     with pytest.raises(InputError, match="head=both: 'shared' or 'own'"):
         SourceTask(1.0, "both")
+
+
+def test_with_its_own_head_it_sees_the_source_in_the_sources_own_unit(net):
+    y = torch.tensor([100.0, 300.0])
+    task = Regression(nn.Linear, "r2", "squared")
+    tasks = {"target": fitted(task, y / 1000, 1), "source": fitted(task, y, 1)}
+    loss = SourceTask(1.0, "own")
+    shown = Setting(*net, tasks["target"], {"target": 1, "source": 1}, torch.zeros(2, 6), True, tasks["source"])
+    loss.prepare(shown)
+    observed = Observation(torch.zeros(2, 6), y, {}, torch.zeros(2, 5), torch.zeros(2, 1))
+    present = Step(*net, tasks["target"], {"target": observed, "source": observed})
+    torch.testing.assert_close(loss(present), tasks["source"].loss(loss.head(torch.zeros(2, 5)), y))
+    assert float(loss.head.mean) == 200
+
+
+def test_a_shared_decoder_rebuilds_the_inputs_of_any_classes(net):
+    task = Reconstruction(nn.Linear, "mean_squared_error")
+    SourceTask(1.0, "shared").prepare(Setting(*net, task, {"target": 3, "source": 7}, torch.zeros(2, 6), True))
+
+
+class Reads(nn.Module):
+    """A head on the outputs of the first stage."""
+
+    reads = ("layer1",)
+
+    def forward(self, outputs):
+        return outputs[0][:, :3]
+
+
+def test_its_own_head_gets_the_stages_that_it_reads(net):
+    loss = SourceTask(1.0, "own")
+    loss.prepare(Setting(*net, Classification(lambda *_: Reads(), "accuracy", None, 0.0), {"source": 3}, None, True))
+    assert loss.activations == ("layer1",)
+    kept, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
+    observed = Observation(torch.zeros(4, 6), y, {"layer1": kept}, torch.zeros(4, 5), None)
+    expected = F.cross_entropy(kept[:, :3], y)
+    torch.testing.assert_close(loss(Step(*net, TASK, {"source": observed})), expected)

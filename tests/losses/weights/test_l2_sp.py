@@ -4,6 +4,7 @@ from torch import nn
 
 from transferlab.backbones.small import convnet, mlp
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.losses.base import Setting, Step
 from transferlab.losses.weights.l2_sp import L2SP, l2_sp
 from transferlab.tasks.classification import Classification
@@ -19,15 +20,17 @@ def tensors(seed):
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return convnet({"shape": [1, 8, 8]}, [3, 4]), nn.Linear(4, 2)
+    return convnet(ArrayInput.of(1, 8, 8), [3, 4]), nn.Linear(4, 2)
 
 
 def setting(net, from_source=True):
-    return Setting(*net, Classification(nn.Linear), {"target": 2}, from_source)
+    return Setting(
+        *net, Classification(nn.Linear, "accuracy", None, 0.0), {"target": 2}, torch.zeros(2, 1, 8, 8), from_source
+    )
 
 
 def step(net):
-    return Step(*net, Classification(nn.Linear), {})
+    return Step(*net, Classification(nn.Linear, "accuracy", None, 0.0), {})
 
 
 def move(net, seed):
@@ -124,7 +127,7 @@ def test_anchors_of_another_net_are_refused(net):
     loss = L2SP(1.0, 0.3, 0.07)
     loss.prepare(setting(net))
     other = L2SP(1.0, 0.3, 0.07)
-    other.prepare(setting((mlp({"shape": [4]}, [3]), nn.Linear(3, 2))))
+    other.prepare(setting((mlp(ArrayInput.of(4), [3]), nn.Linear(3, 2))))
     with pytest.raises(RuntimeError, match="start_"):
         other.load_state_dict(loss.state_dict())
 

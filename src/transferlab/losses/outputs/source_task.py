@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step, TransferLoss
 from transferlab.losses.weight import Weight
+from transferlab.tasks.base import Task
 
 
 class SourceTask(TransferLoss):
@@ -31,6 +32,7 @@ class SourceTask(TransferLoss):
             raise InputError(f"strategy.losses.source_task.head={head}: 'shared' or 'own'")
         self.shared = head == "shared"
         self.head: nn.Module | None = None
+        self.task: Task | None = None
 
     def prepare(self, setting: Setting) -> None:
         """Build the own head.
@@ -44,8 +46,10 @@ class SourceTask(TransferLoss):
             )
         classes = setting.classes["source"]
         if not self.shared:
-            self.head = setting.task.build_head(setting.backbone.features, classes)
-        elif classes != setting.classes["target"]:
+            self.task = setting.source_task or setting.task
+            self.head = self.task.build_head(setting.backbone, classes, setting.example)
+            self.activations = tuple(getattr(self.head, "reads", ()))
+        elif classes != setting.classes["target"] and not setting.task.reconstructs:
             raise InputError(
                 f"a shared head needs one set of classes: the source has {classes}, the target "
                 f"{setting.classes['target']}; set strategy.losses.source_task.head=own"
@@ -54,7 +58,9 @@ class SourceTask(TransferLoss):
     def forward(self, step: Step) -> Tensor:
         """The task loss of the source's batch."""
         source = step.domain("source", "source_task")
-        if self.head is None and not self.shared:
+        if self.shared:
+            return step.task.loss(source.outputs, source.y)
+        if self.head is None or self.task is None:
             raise RuntimeError("loss 'source_task' with a head of its own was not prepared")
-        outputs = source.outputs if self.head is None else self.head(source.features)
-        return step.task.loss(outputs, source.y)
+        read = [source.activations[stage] for stage in self.activations]
+        return self.task.loss(self.head(read or source.features), source.y)

@@ -1,0 +1,1 @@
+"""Nets of Hugging Face's transformers, read as chains of stages."""

@@ -1,0 +1,232 @@
+"""Images with texts: a table of captions, or prompts of the names of classes."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from transferlab.data.duplicates import digests
+from transferlab.data.images import Cached, Images
+from transferlab.data.samples import Samples, Splits
+from transferlab.data.target import Target
+from transferlab.data.text import Corpus, Texts
+from transferlab.errors import InputError, unknown
+from transferlab.inputs.base import Input, expect
+from transferlab.inputs.pair import PairInput
+from transferlab.values import Pair
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_HINT = "choose backbone=two_tower"
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Images beside texts.
+
+    Attributes:
+        images: N of them, one that has several texts as often.
+        texts: likewise, labelled by what belongs together.
+    """
+
+    images: Samples
+    texts: Samples
+
+    @property
+    def y(self) -> Tensor:
+        """Labels (N,): pairs of one label belong together."""
+        return self.texts.y
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, indices: Sequence[int]) -> tuple[Pair, Tensor]:
+        texts, y = self.texts[indices]
+        return Pair(self.images[indices][0], texts), y
+
+    def take(self, indices: Tensor) -> "Captions":  # noqa: D102
+        return Captions(self.images.take(indices), self.texts.take(indices))
+
+    def relabelled(self, y: Tensor) -> "Captions":  # noqa: D102
+        return replace(self, texts=self.texts.relabelled(y))
+
+    def prepared(self, input: Input) -> "Captions":  # noqa: D102
+        pair = expect(input, PairInput, "pairs of images and texts", _HINT)
+        return Captions(self.images.prepared(pair.first), self.texts.prepared(pair.second))
+
+    def fingerprint(self) -> str:  # noqa: D102
+        both = f"{self.images.fingerprint()} {self.texts.fingerprint()}"
+        return hashlib.blake2b(both.encode(), digest_size=8).hexdigest()
+
+    def digests(self) -> list[bytes]:
+        """A hash of each image with its text."""
+        return [image + text for image, text in zip(digests(self.images), digests(self.texts), strict=True)]
+
+
+def captions(
+    path: str,
+    test: str | None,
+    root: str | None,
+    image: str,
+    text: str,
+    encoding: str,
+    in_memory: bool,
+    cache: str | None,
+) -> Splits:
+    """Read tables of images and their captions, one pair a row: `.csv`, `.tsv`, or `.jsonl` with one object a line.
+
+    Args:
+        path: the training split.
+        test: the test split; None: it is cut from training, which then must have one caption for each image.
+        root: the folder that the images' paths start from; None: that of the table.
+        image: the column of paths; rows with one path are captions of one image.
+        text: the column of captions.
+        encoding: of the tables.
+        in_memory: decode and resize once, at the start; an image with several captions lies there as often.
+        cache: the folder for tokens, or None.
+
+    Raises:
+        InputError: a file, column, cell or image that is missing, no rows, or captions of one image that would fall
+            into both splits.
+    """
+    train = _read(path, "target.data.path", root, image, text, encoding)
+    if test is None and (twice := train.image.duplicated()).any():
+        raise InputError(
+            f"{path}: {train.image[twice].iloc[0]} has several captions, which would fall into both splits: cut it by "
+            "images into two files, and name the second as target.data.test"
+        )
+    held = None if test is None else _read(test, "target.data.test", root, image, text, encoding)
+    if held is not None and (both := set(train.image) & set(held.image)):
+        raise InputError(f"{test}: {min(both)} is in {path} too; an image belongs to one split")
+    splits = [None if table is None else _samples(table, in_memory, cache) for table in (train, held)]
+    assert splits[0] is not None
+    return Splits(splits[0], splits[1], ())
+
+
+def prompted(of: Target, prompts: Sequence[str], names: Mapping[str, str], cache: str | None) -> Splits:
+    """Give each image of a labelled set a prompt of its class's name, say `a photo of a {}`.
+
+    Fine-tuning on such pairs as pretraining did on its own is FLYP: Goyal et al. 2023, "Finetune Like You Pretrain"
+    (CVPR), section 3. There a prompt is drawn anew at each step; here an image keeps one, the prompts taken in turn.
+
+    Args:
+        of: the labelled images; what it says of labels and splits is not looked at.
+        prompts: one or more, each with `{}` where the name stands.
+        names: what a class is called, where its name in the set is not a word.
+        cache: the folder for tokens, or None.
+
+    Raises:
+        InputError: a prompt without `{}`, a class that does not exist, or a set whose labels are no classes.
+    """
+    data = of.data
+    words = spoken(data.classes, names)
+    written = sentences(words, prompts)
+    if data.train.y.ndim != 1 or data.train.y.is_floating_point() or not words:
+        raise InputError("target=prompted speaks of classes, and the labels of target.data.of are none")
+
+    def described(samples: Samples) -> Captions:
+        texts = [written[label][turn % len(prompts)] for turn, label in enumerate(samples.y.tolist())]
+        corpus = Corpus(texts, None, "sample {}".format, cache)
+        return Captions(samples, Texts.of(corpus, samples.y))
+
+    return Splits(described(data.train), None if data.test is None else described(data.test), data.classes)
+
+
+def spoken(classes: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Classes as one says them: `127.laptop` is `laptop`, `coffee_mug` is `coffee mug`.
+
+    Args:
+        classes: as the data name them.
+        names: what is said instead, by class.
+
+    Raises:
+        InputError: `names` has a class that the data lack.
+    """
+    for name in names:
+        if name not in classes:
+            raise unknown("class", name, classes)
+    return tuple(names.get(name) or _words(name) for name in classes)
+
+
+def sentences(words: Sequence[str], prompts: Sequence[str]) -> list[list[str]]:
+    """Every prompt for every class, a list of sentences for each.
+
+    Raises:
+        InputError: no prompts, or one that has no place for a name.
+    """
+    for prompt in prompts or [""]:
+        if "{}" not in prompt:
+            raise InputError(f"prompts={list(prompts)}: one or more, each with {{}} where a class's name stands")
+    return [[prompt.replace("{}", word) for prompt in prompts] for word in words]
+
+
+def _words(name: str) -> str:
+    """Without the number and point that some sets put before a name, which are kept if there is nothing else."""
+    plain = re.sub(r"^\d+\.", "", name)
+    return re.sub(r"[_\-\s]+", " ", plain).strip() or name
+
+
+def _read(path: str, key: str, root: str | None, image: str, text: str, encoding: str) -> "pd.DataFrame":
+    """The table's paths of images, whole, and its texts, in the columns `image, text, place`."""
+    table = _table(Path(path), key, encoding)
+    for column in (image, text):
+        if column not in table.columns:
+            raise unknown(f"column of {path}", column, map(str, table.columns))
+        cells = table[column]
+        if (empty := (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy()).any():
+            raise InputError(f"{_row(path, int(empty.argmax()))} has nothing in column '{column}'; fill or remove it")
+    if table.empty:
+        raise InputError(f"{path} holds no captions")
+    base = Path(root) if root is not None else Path(path).parent
+    files = [str(base / str(name)) for name in table[image]]
+    for number, file in enumerate(files):
+        if not Path(file).is_file():
+            raise InputError(f"{_row(path, number)}: there is no image {file}; set target.data.root")
+    return pd.DataFrame({"image": files, "text": table[text].astype(str), "place": [path] * len(files)})
+
+
+def _table(path: Path, key: str, encoding: str) -> "pd.DataFrame":
+    if path.suffix not in (*_SEPARATORS, ".jsonl"):
+        raise InputError(f"{key}={path}: a file that ends in .csv, .tsv or .jsonl")
+    if not path.is_file():
+        raise InputError(f"{key}={path}: there is no such file")
+    try:
+        if path.suffix == ".jsonl":
+            return pd.read_json(path, lines=True, dtype=False, convert_dates=False, encoding=encoding)
+        # NA or null is a word like any other
+        return pd.read_csv(
+            path, sep=_SEPARATORS[path.suffix], dtype=str, keep_default_na=False, na_values=[""], encoding=encoding
+        )
+    except (UnicodeDecodeError, LookupError) as error:
+        raise InputError(f"{path} is not in encoding={encoding} ({error}); set target.data.encoding") from error
+    except (ValueError, OSError) as error:  # pandas' own errors of parsing are among them
+        raise InputError(f"{path} is no {path.suffix} that can be read: {' '.join(str(error).split())}") from error
+
+
+def _samples(table: "pd.DataFrame", in_memory: bool, cache: str | None) -> Captions:
+    numbers, files = pd.factorize(table.image)
+    y = torch.from_numpy(numbers.astype("int64"))
+    # the file is opened by its own number, so that an image with several captions is one image of the set
+    images = Images(_Open(list(files)), tuple(files), y, y)
+    corpus = Corpus(list(table.text), None, partial(_row, str(table.place.iloc[0])), cache)
+    return Captions(Cached(images) if in_memory else images, Texts.of(corpus, y))
+
+
+class _Open:
+    """Opens the i-th file; a class, because loader processes pickle it."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __call__(self, index: int) -> Image.Image:
+        return Image.open(self.paths[index])
+
+
+def _row(origin: str, number: int) -> str:
+    return f"{origin}, row {number + 1}"

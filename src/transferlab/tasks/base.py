@@ -1,0 +1,74 @@
+"""What a kind of problem brings to a run, and how a net's outputs come about."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from transferlab.backbones.base import Backbone
+from transferlab.values import Value
+
+
+class Task(Protocol):
+    """Head, loss and metrics of a kind of problem.
+
+    Outputs are what the head gives: a tensor, or whatever else the task's own loss and `scored` understand.
+    """
+
+    metric: str
+    """The metric by which an epoch is chosen, one of `metrics`; a name that ends in `loss` or `error` is minimised."""
+    dense: bool
+    """Whether the head takes maps or sequences, from a backbone whose chain ends before its pooling."""
+    reconstructs: bool
+    """Whether the labels are the inputs themselves."""
+
+    def build_head(self, backbone: Backbone, outputs: int, example: Value) -> nn.Module:
+        """A new head.
+
+        A head whose attribute `reads` names stages takes their outputs, as a list, in place of the features.
+
+        Args:
+            backbone: that it stands on; already without its tail if the task is dense.
+            outputs: how many classes or other outputs the data name.
+            example: a small input, to see what the backbone makes of it.
+
+        Raises:
+            InputError: the data's outputs or the backbone do not fit the task.
+        """
+        ...
+
+    def loss(self, outputs: Any, y: Tensor) -> Tensor:
+        """The task loss, a scalar; missing labels do not enter it."""
+        ...
+
+    def scored(self, outputs: Any, y: Tensor) -> tuple[Any, Any]:
+        """Predictions and labels as the metrics take them."""
+        ...
+
+    def probabilities(self, outputs: Any) -> Tensor | None:
+        """Of each class, (B, C), rows sum to 1; None where a sample has not one class out of several."""
+        ...
+
+    def metrics(self, outputs: int) -> MetricCollection:
+        """New metrics for validation and test, named as they are logged; each computes one number."""
+        ...
+
+
+def observe(
+    backbone: Backbone, head: nn.Module, x: Value, keep: Collection[str] = ()
+) -> tuple[Any, Mapping[str, Any], Any]:
+    """Send a batch through backbone and head.
+
+    Args:
+        backbone: with `head` behind it.
+        head: takes features (B, F), or the outputs of the stages that its `reads` names.
+        x: as the backbone takes it.
+        keep: stages whose outputs are wanted too.
+
+    Returns:
+        Features, kept activations by stage, and the head's outputs.
+    """
+    reads = tuple(getattr(head, "reads", ()))
+    features, activations = backbone.observe(x, {*keep, *reads})
+    return features, activations, head([activations[stage] for stage in reads] if reads else features)

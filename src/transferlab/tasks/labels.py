@@ -1,0 +1,111 @@
+"""What a task learns of the training labels before it builds a head, and whether they are of its kind."""
+
+import copy
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from transferlab.errors import InputError
+from transferlab.tasks.base import Task
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A task that wants to see the training labels, say for the weights of classes; a task need not be one."""
+
+    def fit(self, y: Tensor, outputs: int) -> None:
+        """Look at the training labels.
+
+        Args:
+            y: of the training split alone, (N, ...).
+            outputs: how many classes or other outputs the data name.
+
+        Raises:
+            InputError: they are not of the task's kind.
+        """
+        ...
+
+
+def fitted(task: Task, y: Tensor, outputs: int) -> Task:
+    """The task after it has seen the training labels; the one given stays as it is.
+
+    Raises:
+        InputError: they are not of the task's kind.
+    """
+    seeing = copy.copy(task)
+    if isinstance(seeing, Learner):
+        seeing.fit(y, outputs)
+    return seeing
+
+
+def check_classes(y: Tensor, task: str) -> None:
+    """See that each sample has one class.
+
+    Raises:
+        InputError: numbers, or several labels a sample.
+    """
+    if y.ndim != 1 or y.is_floating_point():
+        raise InputError(
+            f"task={task} takes one class a sample, these labels are {described(y)}: choose task=regression, or "
+            "task=multilabel for columns of 0 and 1"
+        )
+
+
+def described(y: Tensor) -> str:
+    """Kind and shape of labels, for messages."""
+    return f"{'numbers' if y.is_floating_point() else 'whole numbers'} of the shape {tuple(y.shape)}"
+
+
+def class_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) -> Tensor | None:
+    """The weight of each class in the loss, (C,), such that the training samples' mean weight is 1; None: all alike.
+
+    With this mean the loss over the whole training set is torch's weighted mean, and no batch's own mixture of classes
+    changes its scale.
+
+    Args:
+        y: training labels, (N,).
+        classes: C.
+        given: `balanced`: in inverse proportion to a class's samples, so that all classes count alike; or a number
+            above 0 for each class.
+
+    Raises:
+        InputError: it is neither, or has another number of classes.
+    """
+    if given is None:
+        return None
+    counts = torch.bincount(y, minlength=classes).float()
+    if isinstance(given, str):
+        if given != "balanced":
+            raise InputError(f"task.class_weights={given}: null, balanced, or a list of one number a class")
+        weights = 1 / counts.clamp_min(1)
+    else:
+        weights = torch.tensor([float(weight) for weight in given])
+        if len(weights) != classes or not (weights > 0).all():
+            raise InputError(
+                f"task.class_weights={list(given)}: {len(weights)} numbers, the data have {classes} classes; give one "
+                "number above 0 for each, or balanced"
+            )
+    return weights * counts.sum() / (weights * counts).sum()
+
+
+def positive_weights(y: Tensor, given: str | float | None) -> Tensor | None:
+    """How much a positive label counts beside a negative one, for each output (L,); None: alike.
+
+    Args:
+        y: training labels, 0 and 1, NaN where one is missing, (N, L).
+        given: `balanced`: negatives by positives, so that both count alike (1 where an output has no positive); or a
+            number above 0 for all outputs.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if given is None:
+        return None
+    if given == "balanced":
+        positives, negatives = (y == 1).sum(0), (y == 0).sum(0)
+        return torch.where(positives > 0, negatives / positives.clamp_min(1), 1.0)
+    if isinstance(given, str) or given <= 0:
+        raise InputError(f"task.pos_weight={given}: null, balanced, or a number above 0")
+    return torch.full((y.shape[1],), float(given))
