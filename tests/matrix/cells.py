@@ -1,0 +1,227 @@
+"""The cells of the coverage matrix: every strategy x backbone family x task, read from `conf`, so that new parts enter
+by themselves.
+
+A family is what one builder builds; its smallest member stands for it. A cell is run by the real command, two steps of
+training and a test, or has a reason why there is nothing to run.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from sets import MAKERS, SIDE, Set, draw
+
+from transferlab import cli
+from transferlab.composing import Composer
+from transferlab.folders import shipped
+
+CONF = shipped("conf")
+BATCH = 8  # of 16 samples: two steps
+IMAGE = (f"backbone.input.shape=[3,{SIDE},{SIDE}]",)
+WORDS = ("input@backbone.input=words", "backbone.input.buckets=50", "backbone.input.max_length=12")
+BLOCKS = "{num_hidden_layers:2,hidden_size:16,num_attention_heads:2,intermediate_size:32}"
+DINO = "{num_hidden_layers:2,hidden_size:16,num_attention_heads:2,patch_size:8}"
+TOWERS = (
+    *("backbone@backbone.image=convnet", "backbone.image.widths=[4,6]", "backbone.image.input.shape=[1,16,16]"),
+    *("backbone@backbone.text=gru", "backbone.text.hidden=6", "backbone.text.embedding=5"),
+    *("input@backbone.text.input=words", "backbone.text.input.buckets=50"),
+)
+T5 = "{num_layers:2,d_model:16,d_kv:4,num_heads:4,d_ff:24}"
+BOTH = "{encoder_layers:2,decoder_layers:2,d_model:16,encoder_attention_heads:2,decoder_attention_heads:2,"
+BOTH += "encoder_ffn_dim:24,decoder_ffn_dim:24}"
+WAVES = BLOCKS[:-1] + ",conv_dim:[8,8],conv_stride:[20,16],conv_kernel:[20,16],num_conv_pos_embeddings:4,"
+WAVES += "num_conv_pos_embedding_groups:2}"
+
+# What makes a family small where its first yaml would make two steps long: the member, and what is overridden. A family
+# that is not here enters by its first member, on 32 pixels if it takes images.
+SMALL: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "small.convnet": (None, (*IMAGE, "backbone.widths=[4,6]")),
+    "small.mlp": (None, (*IMAGE, "backbone.widths=[6,5]")),
+    "small.embeddings": (None, ("backbone.dimensions=4", "backbone.input.users=6", "backbone.input.items=5")),
+    "autoencoder.autoencoder": (None, (*IMAGE, "backbone.widths=[4,6]", "backbone.code=5")),
+    "recurrent.recurrent": (None, ("backbone.hidden=6", "backbone.input.channels=2")),
+    "conv1d.conv1d": (None, ("backbone.widths=[4,6]", "backbone.input.channels=2")),
+    "timm.named": ("timm", (*IMAGE, "backbone.name=test_resnet")),
+    "torchvision.efficientnet": ("efficientnet_b0", IMAGE),
+    "torchvision.mobilenet_v3": ("mobilenet_v3_small", IMAGE),
+    "torchvision.regnet": ("regnet_y_400mf", IMAGE),
+    "torchvision.resnet": ("resnet18", IMAGE),
+    "torchvision.swin": ("swin_t", IMAGE),
+    "torchvision.vgg": ("vgg11", (*IMAGE, "backbone.pooling=mean")),
+    "torchvision.vit": ("vit_b_32", (*IMAGE,)),
+    "torchvision.convnext": ("convnext_tiny", IMAGE),
+    "torchvision.densenet": ("densenet121", IMAGE),
+    "cifar.resnet": ("cifar_resnet20", IMAGE),
+    "huggingface.text.encoder": (None, (*WORDS, f"backbone.architecture={BLOCKS}")),
+    "huggingface.text.encoder distilbert": (
+        None,
+        (*WORDS, "backbone.architecture={n_layers:2,dim:16,n_heads:2,hidden_dim:32}"),
+    ),
+    "huggingface.text.decoder": (None, (*WORDS, "backbone.architecture={n_layer:2,n_embd:16,n_head:2}")),
+    "two_tower.two_tower": (None, TOWERS),
+    "huggingface.seq2seq.encoder": (None, (*WORDS, f"backbone.architecture={BOTH}")),
+    "huggingface.seq2seq.encoder t5": (None, (*WORDS, f"backbone.architecture={T5}")),
+    "huggingface.vision.tower": (None, (*IMAGE, f"backbone.architecture={BLOCKS[:-1]},patch_size:8}}")),
+    "huggingface.vision.tower dinov2": (None, (*IMAGE, f"backbone.architecture={DINO}")),
+    "huggingface.audio.waves": (None, (f"backbone.architecture={WAVES}",)),
+    "huggingface.audio.ast": (None, (f"backbone.architecture={BLOCKS}", "backbone.input.seconds=0.355")),
+}
+# Builders that take more than one kind of input: what else stands for them.
+BESIDE: dict[str, tuple[str, ...]] = {
+    "small.convnet": ("input@backbone.input=log_mel", "backbone.input.seconds=0.3", "backbone.widths=[4,6]"),
+    "small.mlp": ("input@backbone.input=table", "backbone.input.shape=[6]", "backbone.widths=[6,5]"),
+    "recurrent.recurrent": (*WORDS, "backbone.hidden=6", "backbone.embedding=5"),
+    "conv1d.conv1d": ("input@backbone.input=mel_frames", "backbone.widths=[4,6]"),
+    "autoencoder.autoencoder": (
+        *("input@backbone.input=table", "backbone.input.shape=[6]"),
+        *("backbone.widths=[6]", "backbone.code=5"),
+    ),
+}
+# A net that a task cannot stand on: (task, how the builder's name begins), and why.
+GAPS: dict[tuple[str, str], str] = {
+    ("segmentation", "small.mlp"): "an mlp has no maps",
+    ("detection", "small.mlp"): "an mlp has no maps",
+}
+# What makes a task small.
+EXTRA = {"detection": ("task.channels=64", "task.convolutions=1"), "translation": ("task.max_tokens=6",)}
+
+KINDS = {
+    "TextInput": "texts",
+    "WaveInput": "sound",
+    "MelInput": "sound",
+    "SeriesInput": "series",
+    "IdsInput": "ids",
+    "PairInput": "pairs",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one builder builds, in its smallest member.
+
+    Attributes:
+        builder: the `_target_`, and the kind of net where one builder knows several.
+        member: an option of `backbone=`.
+        kind: of the data that it takes.
+        overrides: that make it small.
+    """
+
+    builder: str
+    member: str
+    kind: str
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.member} on {self.kind}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    strategy: str
+    family: Family
+    task: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.strategy}-{self.family.name}-{self.task}".replace(" ", "_")
+
+
+def options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.name.startswith("_"))
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """Every builder of `conf/backbone`, on every kind of input that stands for it."""
+    with Composer() as composer:
+
+        def family(key: str, member: str, overrides: tuple[str, ...]) -> Family:
+            input = composer.config([f"backbone={member}", *overrides]).backbone.input
+            return Family(key, member, kind(input), overrides)
+
+        found = []
+        for key, first in sorted(builders(composer).items()):
+            builder = key.partition(" ")[0]
+            member, overrides = SMALL.get(key) or SMALL.get(builder) or (None, None)
+            if overrides is None:
+                overrides = IMAGE if family(key, first, ()).kind == "images" else ()
+            found.append(family(key, member or first, overrides))
+            if builder in BESIDE:
+                found.append(family(key, member or first, BESIDE[builder]))
+        return tuple(found)
+
+
+def builders(composer: Composer) -> dict[str, str]:
+    """The first yaml of every builder, and of every kind of net that a builder tells apart."""
+    first: dict[str, str] = {}
+    for member in options("backbone"):
+        node = composer.config([f"backbone={member}"]).backbone
+        key = [
+            str(node._target_).removeprefix("transferlab.backbones."),
+            str(node.get("kind") or node.get("cell") or ""),
+        ]
+        first.setdefault(" ".join(key).strip(), member)
+    return first
+
+
+def kind(input: DictConfig) -> str:
+    """Of data, by what a backbone takes."""
+    name = str(input._target_).rpartition(".")[2]
+    return KINDS[name] if name in KINDS else "tables" if len(input.shape) == 1 else "images"
+
+
+def cells() -> Iterator[Cell]:
+    for family in families():
+        for task in options("task"):
+            for strategy in options("strategy"):
+                yield Cell(strategy, family, task)
+
+
+def gap(cell: Cell) -> str | None:
+    """Why there is nothing to run; None where there is."""
+    if (cell.family.kind, cell.task) not in MAKERS:
+        return f"{cell.task} does not take {cell.family.kind}"
+    if cell.strategy == "semantic_alignment" and cell.task not in ("classification", "binary"):
+        return "the loss semantic_alignment needs one class a sample, with a name"
+    if cell.task == "translation" and "seq2seq" not in cell.family.builder:
+        return "translation needs the encoder of an encoder-decoder"
+    for (task, builder), reason in GAPS.items():
+        if task == cell.task and cell.family.builder.startswith(builder):
+            return reason
+    return None
+
+
+def command(cell: Cell, folder: Path) -> list[str]:
+    """The words of the real command: two steps of eight samples, after a source of its own kind and task."""
+    made = data(cell.family.kind, cell.task, folder)
+    return [
+        *(f"backbone={cell.family.member}", *cell.family.overrides),
+        *(f"task={cell.task}", f"strategy={cell.strategy}", *EXTRA.get(cell.task, ())),
+        *(*made.as_target(), *made.as_source(cell.task)),
+        *(f"batch_size={BATCH}", "trainer.max_epochs=1", "target.validation=0", "selection=last"),
+        *("selection@source.pretrain.selection=last", "source.pretrain.target.validation=0"),
+        *("tracker=none", "trainer.accelerator=cpu", "study=matrix", f"paths.runs={folder / 'runs'}"),
+        f"paths.cache={folder / 'cache'}",
+    ]
+
+
+def data(kind: str, task: str, folder: Path) -> Set:
+    place = folder / f"{kind}-{task}"
+    place.mkdir(parents=True, exist_ok=True)
+    return MAKERS[kind, task](task, place, draw(0))
+
+
+def run(cell: Cell, folder: Path) -> dict[str, Any]:
+    """The record of the run."""
+    words = command(cell, folder)
+    runs = folder / "runs" / "matrix"
+    before = set(runs.glob("*/run.json"))
+    assert cli.main(["train", *words]) == 0, f"transferlab train {' '.join(words)}"
+    (file,) = set(runs.glob("*/run.json")) - before
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
