@@ -1,6 +1,7 @@
 import errno
 import os
 from functools import partial
+from math import nan
 from types import SimpleNamespace
 
 import pytest
@@ -183,6 +184,11 @@ def test_the_epoch_kept_is_the_best_and_of_equals_the_latest(scores, epoch, tmp_
     keep = selected(scores, partial(target_validation, metric="val/accuracy"), tmp_path / "selected.pt")
     assert keep.epoch == epoch
     assert keep.best == max(scores)
+
+
+@pytest.mark.parametrize(("scores", "epoch"), [([nan, 0.5, 0.9], 2), ([0.5, nan], 0), ([nan, 0.4, nan], 1)])
+def test_a_score_that_is_no_number_loses_against_every_number(scores, epoch, tmp_path):
+    assert selected(scores, partial(target_validation, metric="val/accuracy"), tmp_path / "selected.pt").epoch == epoch
 
 
 def test_what_is_best_is_said_by_the_rule(tmp_path):

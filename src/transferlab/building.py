@@ -19,7 +19,7 @@ from transferlab.backbones.weights import read_tensors
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples, Splits
-from transferlab.data.target import Parts, Target, fitted_on, train_and_test
+from transferlab.data.target import Fitted, Parts, Target, fitted_on, train_and_test
 from transferlab.diagnostics import settings
 from transferlab.diagnostics.forgetting import Exam, set_exam
 from transferlab.diagnostics.probe import undisturbed
@@ -56,6 +56,8 @@ def data(config: DictConfig, reads: frozenset[str]) -> tuple[Parts, Splits | Non
     target: Target = build(config.target)
     parts = target.parts(config.seed)
     if target.fitted_on == "source":
+        if not isinstance(parts.train, Fitted):
+            raise InputError("target.fitted_on=source: of these data nothing is fitted, only of tables")
         parts = parts.fitted_on(_source_training(config))
     if "source" not in reads or config.source.data is None:
         return parts, None

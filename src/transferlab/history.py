@@ -101,6 +101,7 @@ class KeepSelected(Callback):
         """Score the epoch just ended."""
         assert isinstance(pl_module, TransferModule)
         score = self.rule(self.history.rows[-1])
+        score = score if score == score else float("-inf")  # NaN loses against every number
         if self.best is None or score >= self.best:
             self.best, self.epoch = score, trainer.current_epoch
             if trainer.is_global_zero:

@@ -98,8 +98,10 @@ def job(config: DictConfig) -> float | None:
 def _outcome(record: dict[str, object], metric: str) -> str:
     metrics, cost = record["metrics"], record["cost"]
     assert isinstance(metrics, dict) and isinstance(cost, dict)
-    selected = metrics["selected"]
-    score = f"test/{metric} {selected.get(f'test/{metric}', float('nan')):.4f}"
+    if (selected := metrics["selected"]) is None:  # another process ended it meanwhile
+        return str(record["status"])
+    value = selected.get(f"test/{metric}")
+    score = f"test/{metric} {'-' if value is None else format(value, '.4f')}"
     return f"{score} (epoch {selected['epoch']}), {cost['seconds']:.1f} s"
 
 

@@ -100,6 +100,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     keep.check(module.measured if parts.val is not None else ())
     data = building.batches(config, parts, source_data, strategy, task)
     diagnostics.check(module, data)
+    described = describe(parts)
 
     before = time.perf_counter()
     source, exam = _source_weights(config) if from_source else None, None
@@ -111,7 +112,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     record["cost"]["seconds"] = before - time.perf_counter()
     if source is not None:
         module = building.module(config, backbone, strategy, task, parts, source_data, from_source, source)
-    record["data"] = {**describe(parts), "source_weights": source}
+    record["data"] = {**described, "source_weights": source}
     trainer.logger = tracker.start(_card(config, folder))
     try:
         fit(trainer, module, data, folder / RESUME, title(config))

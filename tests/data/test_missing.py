@@ -118,17 +118,24 @@ def test_pixels_are_hidden_with_all_their_channels_in_every_part():
 
 
 def test_what_is_hidden_of_a_sample_depends_neither_on_seed_nor_budget():
-    x = torch.cat([numbered(90) * 2, torch.ones(90, 49)], 1)
+    # images whose red names the sample where it is not hidden, of 5 x 10 pixels
+    x = torch.full((90, 3, 5, 10), 200, dtype=torch.uint8)
+    x[:, 0] = torch.arange(1, 91, dtype=torch.uint8)[:, None, None]
 
     def held(**settings):
         found = parts(x, CLASSES, missing_values=0.5, **settings)
-        both = [part.prepared(ArrayInput.of(50)).x for part in (found.train, found.val, found.test)]
-        return {float(row[0]): row for row in torch.cat(both) if row[0]}
+        both = [part.prepared(ArrayInput.of(3, 5, 10)).x for part in (found.train, found.val, found.test)]
+        return {int(image[0].max()): image for image in torch.cat(both)}
 
     first, other = held(seed=0), held(seed=3, labels=8)
     common = set(first) & set(other)
     assert len(common) > 10
     assert all(torch.equal(first[row], other[row]) for row in common)
+
+
+def test_cells_of_tables_in_arrays_are_not_made_zero():
+    with pytest.raises(InputError, match="target=table fills them"):
+        parts(numbered(90), CLASSES, missing_values=0.5).train.prepared(ArrayInput.of(1))
 
 
 def test_nothing_hidden_leaves_the_set_itself():

@@ -84,9 +84,9 @@ def test_tables_with_too_few_rows_are_refused_with_the_numbers_to_set(read, book
     [
         (BOOKS, {"user": "usr"}, "no column of .*read.csv 'usr'; did you mean 'user'"),
         (BOOKS, {"rating": "stars"}, "'stars'"),
-        (BOOKS + "bob,,3,40\n", {}, "row 3 has no 'item'"),
-        (BOOKS + "bob,emma,good,40\n", {}, "row 3 has 'good' in 'rating', where a number"),
-        (BOOKS + "bob,emma,inf,40\n", {}, "row 3 has 'inf'"),
+        (BOOKS + "bob,,3,40\n", {}, "row 4 has no 'item'"),
+        (BOOKS + "bob,emma,good,40\n", {}, "row 4 has 'good' in 'rating', where a number"),
+        (BOOKS + "bob,emma,inf,40\n", {}, "row 4 has 'inf'"),
         (BOOKS + "bob,emma,3,soon\n", {"time": "when"}, "no number and no date"),
         (BOOKS, {"time": "when", "latest": 0.01}, "latest=0.01 of 3 ratings"),
         (BOOKS.splitlines()[0] + "\n", {}, "holds no ratings"),

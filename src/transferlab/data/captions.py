@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -54,7 +54,10 @@ class Captions:
         return Captions(self.images.take(indices), self.texts.take(indices))
 
     def relabelled(self, y: Tensor) -> "Captions":  # noqa: D102
-        return replace(self, texts=self.texts.relabelled(y))
+        # what trains is the pair: under another label the text would go on telling the truth
+        raise InputError(
+            "target.noise and target.missing_labels change labels, and images with texts are learned in pairs"
+        )
 
     def prepared(self, input: Input) -> "Captions":  # noqa: D102
         pair = expect(input, PairInput, "pairs of images and texts", _HINT)

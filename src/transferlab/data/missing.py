@@ -32,8 +32,8 @@ def without_values(data: Splits, share: float) -> Splits:
     """A set in which each input value is missing with the probability `share`, the same ones in every run.
 
     What is missing depends on a sample's place in its split alone, so that it is missing under every budget of labels,
-    and in training, validation and test alike. A missing cell of a table is empty, and filled as its encoding says; a
-    pixel, a step of a series and a sample of a wave are 0; a token of a text is left out.
+    and in training, validation and test alike. A missing cell of `target=table` is empty, and filled as its encoding
+    says; a pixel, a step of a series and a sample of a wave are 0; a token of a text is left out.
 
     Raises:
         InputError: a share outside [0, 1).
@@ -59,7 +59,7 @@ def without_labels(y: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     """
     known = torch.nonzero(~y.flatten().isnan())[:, 0].numpy()
     chosen = rng.permutation(known)[: round(share * len(known))]
-    left = y.flatten()
+    left = y.flatten().clone()
     left[torch.from_numpy(chosen)] = torch.nan
     left = left.reshape(y.shape)
     if (emptied := left.isnan().all(0)).any():
@@ -137,11 +137,19 @@ class Holed:
         return self._zeroed_cells(x, places)
 
     def _zeroed_cells(self, x: Tensor, places: Tensor) -> Tensor:
-        """Images (B, C, H, W) by pixels, rows (B, D) by cells."""
+        """Images (B, C, H, W) by pixels.
+
+        Raises:
+            InputError: these are ids, or rows of a table, of which a missing cell is no zero.
+        """
+        if x.ndim == 2 and x.is_floating_point():
+            raise InputError(
+                f"target.missing_values={self.share}: cells of tables in arrays are not filled; target=table fills them"
+            )
         if x.dtype == torch.int64:
             raise InputError(f"target.missing_values={self.share}: these data are ids, of which none can be missing")
-        gone = self._gone(places, x[:1, :1].numel() if x.ndim == 4 else x[:1].numel())
-        return x.masked_fill(gone.reshape(-1, 1, *x.shape[2:]) if x.ndim == 4 else gone.reshape(x.shape), 0)
+        gone = self._gone(places, x[:1, :1].numel())
+        return x.masked_fill(gone.reshape(-1, 1, *x.shape[2:]), 0)
 
     def _zeroed(self, samples: Ragged) -> Ragged:
         gone = torch.cat(

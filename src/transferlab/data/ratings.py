@@ -118,7 +118,7 @@ def _table(path: str, columns: Sequence[str | int], separator: str, header: bool
     for column in columns:
         _check_column(table, column, path)
         if table[column].isna().any():
-            raise InputError(f"{path}: row {_first(table[column].isna())} has no '{column}'; fill or remove it")
+            raise InputError(f"{path}: row {_first(table[column].isna()) + 1} has no '{column}'; fill or remove it")
     if table.empty:
         raise InputError(f"{path} holds no ratings")
     return table
@@ -136,7 +136,9 @@ def _numbers(table: pd.DataFrame, column: str | int, path: str) -> np.ndarray[An
     wrong = (numbers.isna() & table[column].notna()) | numbers.isin([np.inf, -np.inf])
     if wrong.any():
         row = _first(wrong)
-        raise InputError(f"{path}: row {row} has '{table[column].iloc[row]}' in '{column}', where a number is expected")
+        raise InputError(
+            f"{path}: row {row + 1} has '{table[column].iloc[row]}' in '{column}', where a number is expected"
+        )
     return np.asarray(numbers, np.float64)
 
 
@@ -148,7 +150,7 @@ def _times(table: pd.DataFrame, column: str | int, path: str) -> np.ndarray[Any,
         times = pd.to_datetime(table[column], errors="coerce")
     if times.isna().any():
         row = _first(times.isna())
-        raise InputError(f"{path}: row {row} has '{table[column].iloc[row]}' in '{column}', no number and no date")
+        raise InputError(f"{path}: row {row + 1} has '{table[column].iloc[row]}' in '{column}', no number and no date")
     return np.asarray(times.astype("int64") if times.dtype.kind == "M" else times, np.float64)
 
 
@@ -159,5 +161,5 @@ def _numbered(columns: Sequence["pd.Series[str]"]) -> tuple[int, np.ndarray[Any,
 
 
 def _first(wrong: "pd.Series[bool]") -> int:
-    """The first row that is wrong, counted from 0 behind the header."""
+    """The place of the first row that is wrong."""
     return int(np.flatnonzero(wrong)[0])

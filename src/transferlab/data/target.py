@@ -46,7 +46,7 @@ class Parts:
     unlabelled: int = 0
 
     def fitted_on(self, train: Samples) -> "Parts":
-        """The same parts, encoded by what the samples of `train` say."""
+        """The same parts, encoded by what the samples of `train` say; as they are where nothing is learned of them."""
         train = fitted_on(train, train)  # once for all three
         val = None if self.val is None else fitted_on(self.val, train)
         return replace(self, train=fitted_on(self.train, train), val=val, test=fitted_on(self.test, train))

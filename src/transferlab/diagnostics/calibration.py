@@ -50,7 +50,5 @@ class CalibrationError:
         """The error now; nothing where no labels are held out, or they are no classes."""
         if not look.validation:
             return {}
-        if not look.validation:
-            return {}
         probabilities, y = (torch.cat(parts) for parts in zip(*look.validation, strict=True))
         return {"calibration_error": expected_calibration_error(probabilities, y, _BINS)}

@@ -51,8 +51,9 @@ class TokenDropout:
         """Ids (B, T)."""
         assert isinstance(x, Seq) and self.input is not None
         special = torch.tensor(sorted(self.input.special), dtype=x.h.dtype)
-        lost = self._chosen(x.mask, seeds) & x.mask & ~torch.isin(x.h, special)
-        lost &= (lost != x.mask).any(1, keepdim=True)  # of every token, none
+        words = x.mask & ~torch.isin(x.h, special)
+        lost = self._chosen(x.mask, seeds) & words
+        lost &= (lost != words).any(1, keepdim=True)  # of every word, none
         if self.replace:
             return Seq(x.h.masked_fill(lost, self.input.blank or 0), x.mask), y
         return _moved_up(x, x.mask & ~lost, self.input.padding), y
