@@ -11,7 +11,7 @@ from transferlab import building, pretraining, results
 from transferlab.backbones import weights as backbone_weights
 from transferlab.data.target import describe
 from transferlab.environment import environment, peak_memory, quiet
-from transferlab.errors import DivergedError, InputError, plain
+from transferlab.errors import DivergedError, InputError, plain, unknown
 from transferlab.fitting import fit
 from transferlab.flops import Flops
 from transferlab.history import History, KeepSelected, save_weights
@@ -98,6 +98,8 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = building.module(config, backbone, strategy, task, parts, source_data, from_source)
     keep.check(module.measured if parts.val is not None else ())
+    if f"val/{task.metric}" not in module.measured:
+        raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
     data = building.batches(config, parts, source_data, strategy, task)
     diagnostics.check(module, data)
     described = describe(parts)

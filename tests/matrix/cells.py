@@ -185,7 +185,7 @@ def cells() -> Iterator[Cell]:
 def gap(cell: Cell) -> str | None:
     """Why there is nothing to run; None where there is."""
     if (cell.family.kind, cell.task) not in MAKERS:
-        return f"{cell.task} does not take {cell.family.kind}"
+        return f"the matrix has no set of {cell.family.kind} for {cell.task}"
     if cell.strategy == "semantic_alignment" and cell.task not in ("classification", "binary"):
         return "the loss semantic_alignment needs one class a sample, with a name"
     if cell.task == "translation" and "seq2seq" not in cell.family.builder:

@@ -134,6 +134,8 @@ def _is_of_transformers(backbone: Backbone) -> bool:
 def _into_towers(backbone: Backbone, origins: str) -> None:
     if not isinstance(backbone.net, Towers):
         raise InputError(f"source.weights=towers:... is for backbone=two_tower, this one is '{backbone.name}'")
+    if origins.count("|") != 1:
+        raise InputError(f"source.weights=towers:{origins}: the origin of the images' tower, |, and that of the texts'")
     for tower, origin in zip((backbone.net.image, backbone.net.text), origins.split("|"), strict=True):
         if origin != "None":  # what the yaml of source=two_tower makes of null: the tower stays random
             load(tower, origin)

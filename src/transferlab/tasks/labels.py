@@ -81,6 +81,8 @@ def class_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) 
             raise InputError(f"task.class_weights={given}: null, balanced, or a list of one number a class")
         weights = 1 / counts.clamp_min(1)
     else:
+        if not isinstance(given, Sequence) or not all(isinstance(weight, (int, float)) for weight in given):
+            raise InputError(f"task.class_weights={given}: null, balanced, or a list of one number a class")
         weights = torch.tensor([float(weight) for weight in given])
         if len(weights) != classes or not (weights > 0).all():
             raise InputError(
@@ -95,8 +97,8 @@ def positive_weights(y: Tensor, given: str | float | None) -> Tensor | None:
 
     Args:
         y: training labels, 0 and 1, NaN where one is missing, (N, L).
-        given: `balanced`: negatives by positives, so that both count alike (1 where an output has no positive); or a
-            number above 0 for all outputs.
+        given: `balanced`: negatives by positives, so that both count alike (1 where an output has one of them alone);
+            or a number above 0 for all outputs.
 
     Raises:
         InputError: it is neither.
@@ -105,7 +107,7 @@ def positive_weights(y: Tensor, given: str | float | None) -> Tensor | None:
         return None
     if given == "balanced":
         positives, negatives = (y == 1).sum(0), (y == 0).sum(0)
-        return torch.where(positives > 0, negatives / positives.clamp_min(1), 1.0)
-    if isinstance(given, str) or given <= 0:
+        return torch.where((positives > 0) & (negatives > 0), negatives / positives.clamp_min(1), 1.0)
+    if not isinstance(given, (int, float)) or given <= 0:
         raise InputError(f"task.pos_weight={given}: null, balanced, or a number above 0")
     return torch.full((y.shape[1],), float(given))

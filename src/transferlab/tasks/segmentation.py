@@ -37,6 +37,8 @@ class Segmentation:
         self._reads = reads
         self._weights = class_weights
         self.metric = metric
+        if isinstance(class_weights, str):
+            raise InputError(f"task.class_weights={class_weights}: null, or a list of a number for each class")
         if class_weights is not None and not (min(class_weights, default=-1.0) >= 0 and max(class_weights) > 0):
             raise InputError(f"task.class_weights={list(class_weights)}: a number of 0 or more for each class")
 
@@ -76,6 +78,8 @@ class Segmentation:
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy over the known pixels of the batch, weighted by class; 0 where no pixel is known."""
         known = y != IGNORED
+        if outputs.dtype == torch.float16:
+            outputs = outputs.float()  # the sum over so many pixels is beyond float16
         weights = outputs.new_ones(outputs.shape[1]) if self._weights is None else outputs.new_tensor(self._weights)
         total = functional.cross_entropy(
             upsampled(outputs, y.shape[1:]), y.long(), weights, ignore_index=IGNORED, reduction="sum"
