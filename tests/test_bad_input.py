@@ -185,7 +185,7 @@ CASES = [
         ["target.validation=0"],
         ["val/accuracy", "target.validation", "selection=last"],
     ),
-    Case("unknown metric to select by", ["selection.metric=val/f1"], ["selection.metric=val/f1", "val/accuracy"]),
+    Case("unknown metric to select by", ["selection.metric=val/f2"], ["selection.metric=val/f2", "val/accuracy"]),
     Case(
         "unknown word",
         ["scheduler.clock=mine"],

@@ -26,7 +26,9 @@ from transferlab.folders import shipped
 from transferlab.trust import check_targets
 
 # Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
-_MANY_KINDS = frozenset({"labels", "study", "strategy", "precision", "devices", "deterministic", "weight"})
+_MANY_KINDS = frozenset(
+    {"labels", "study", "strategy", "precision", "devices", "deterministic", "weight", "label", "text"}
+)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def hits(folder: Path, depth, samples) -> int:
 
 @pytest.fixture(scope="module")
 def cifar10(real_data):
-    return npz(str(real_data / "cifar10_small" / "cifar10_small.npz"))
+    return npz(str(real_data / "cifar10_small" / "cifar10_small.npz"), [0.0, 1.0])
 
 
 @pytest.mark.slow
