@@ -1,4 +1,4 @@
-"""Weights into a backbone: from torchvision's enum or a local file. Nothing is read that could run code."""
+"""Weights into a backbone: from a library's own, a hub, a package or a file. Nothing is read that could run code."""
 
 import re
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ _COUNTER = ".num_batches_tracked"
 def load(backbone: Backbone, origin: str) -> None:
     """Load weights into the whole backbone, strictly.
 
-    Weights for colour images also go into a net for other channels, and position embeddings into one for another image
-    size (`fitted`).
+    torchvision's weights for colour images also go into a net for other channels, and its position embeddings into one
+    for another image size (`fitted`); timm fits its own; those of a hub must have the net's own.
 
     Args:
         backbone: is changed in place.

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from transferlab.data.duplicates import digests
-from transferlab.data.images import Cached, Images
+from transferlab.data.images import Cached, Images, Opened
 from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Target
 from transferlab.data.text import Corpus, Texts
@@ -216,19 +215,9 @@ def _samples(table: "pd.DataFrame", in_memory: bool, cache: str | None) -> Capti
     numbers, files = pd.factorize(table.image)
     y = torch.from_numpy(numbers.astype("int64"))
     # the file is opened by its own number, so that an image with several captions is one image of the set
-    images = Images(_Open(list(files)), tuple(files), y, y)
+    images = Images(Opened(list(files)), tuple(files), y, y)
     corpus = Corpus(list(table.text), None, partial(_row, str(table.place.iloc[0])), cache)
     return Captions(Cached(images) if in_memory else images, Texts.of(corpus, y))
-
-
-class _Open:
-    """Opens the i-th file; a class, because loader processes pickle it."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths = paths
-
-    def __call__(self, index: int) -> Image.Image:
-        return Image.open(self.paths[index])
 
 
 def _row(origin: str, number: int) -> str:
