@@ -49,6 +49,16 @@ def test_a_run_without_steps_of_any_size_keeps_the_sources_head(sets):
     assert json.loads(run.read_text())["metrics"]["last"]["test/accuracy"] > 0.9
 
 
+def test_l2_sp_keeps_a_carried_head_where_it_was(sets):
+    pulled = ("strategy=l2_sp", "strategy.losses.l2_sp.alpha=1e6", "optimizer.lr=1e-7", "trainer.max_epochs=5")
+    assert train(sets, "strategy.head=source", *pulled) == 0
+    (run,) = (sets / "runs" / "heads").glob("*/last.pt")
+    (source,) = (sets / "runs" / "pretraining").glob("*/selected.pt")
+    ours, theirs = (torch.load(file, weights_only=True) for file in (run, source))
+    # pulled to zero at this rate it would have lost most of its length
+    torch.testing.assert_close(ours["head.weight"], theirs["head.weight"], rtol=1e-3, atol=1e-3)
+
+
 def test_a_new_head_is_another(sets):
     assert train(sets, "optimizer.lr=1e-30") == 0
     (run,) = (sets / "runs" / "heads").glob("*/last.pt")
@@ -65,3 +75,19 @@ def test_a_head_of_other_classes_does_not_fit(sets, capsys):
 def test_a_run_from_random_weights_has_no_head_to_go_on_with(sets, capsys):
     assert train(sets, "strategy.head=source", "strategy.start=random") == 1
     assert "starts from no source" in capsys.readouterr().err
+
+
+def test_a_head_that_starts_from_names_starts_at_random_where_nothing_is_transferred(sets, capsys):
+    """The twin: with a source these rows of 1,280 numbers do not fit the backbone, and without one nobody asks them."""
+    assert train(sets, "task/head=text_prototypes") == 1
+    assert "directions of 1280 features, backbone 'mlp' has 4" in capsys.readouterr().err
+    assert train(sets, "task/head=text_prototypes", "strategy=scratch") == 0
+
+
+def test_a_head_that_starts_from_names_needs_a_task_of_classes(sets, capsys):
+    file = sets / "numbers.npz"
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    np.savez(file, x_train=x, y_train=x[:, :1], x_test=x, y_test=x[:, :1])
+    words = ("task/head=text_prototypes", "task=regression", f"source.pretrain.target.data.path={file}")
+    assert train(sets, *words, target="numbers") == 1
+    assert "starts from the names of its classes" in capsys.readouterr().err

@@ -30,6 +30,7 @@ from transferlab.losses.base import Setting
 from transferlab.module import TransferModule, start_random_state
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task, observe
+from transferlab.tasks.binary import Binary
 from transferlab.tasks.classification import Classification
 from transferlab.tasks.labels import fitted
 from transferlab.tasks.prototypes import Starter
@@ -128,16 +129,37 @@ def module(
         raise InputError(f"backbone.input.crop={input.crop}: labels of places in an image need the whole of it: null")
     example = input.example(2)
     head = task.build_head(backbone, len(parts.classes), example)
-    if isinstance(head, Starter) and (weights is not None or not from_source):
-        head.initialise(backbone, parts.classes, input)
+    start = starter(head)
+    if start is not None and strategy.start == "source" and (weights is not None or not from_source):
+        start.initialise(backbone, parts.classes, input)
     if strategy.head == "source" and weights is not None:
         carry_head(head, weights)
+    head_from_source = strategy.head == "source" or getattr(head, "from_source", False)
     classes = {"target": len(parts.classes)} | ({"source": len(source.classes)} if source else {})
     for key, loss in strategy.losses.items():
         start_random_state(config.seed, "loss", key)
-        loss.prepare(Setting(backbone, head, task, classes, example, from_source, source_task, parts.classes))
+        setting = Setting(
+            backbone, head, task, classes, example, from_source, source_task, parts.classes, head_from_source
+        )
+        loss.prepare(setting)
     optimizer, schedule = build(config.optimizer), build(config.scheduler)
     return TransferModule(backbone, head, task, strategy, optimizer, schedule, len(parts.classes), config.seed)
+
+
+def starter(head: nn.Module) -> Starter | None:
+    """The head, if it starts from more than chance.
+
+    Raises:
+        InputError: the task wraps such a head, so that its outputs are no classes.
+    """
+    if isinstance(head, Starter):
+        return head
+    if any(isinstance(part, Starter) for part in head.modules()):
+        raise InputError(
+            "this task.head starts from the names of its classes, which this task has none of: choose "
+            "task=classification, or another task/head"
+        )
+    return None
 
 
 def carry_head(head: nn.Module, weights: str) -> None:
@@ -182,10 +204,10 @@ def augmentation(config: DictConfig, task: Task) -> Augmentation:
         InputError: it mixes labels, which the task does not understand.
     """
     chosen: Augmentation = build(config.augmentation) if "augmentation" in config else NONE
-    if chosen.batch and not isinstance(task, Classification):
+    if chosen.batch and not isinstance(task, Classification | Binary):
         raise InputError(
             f"augmentation.batch.{next(iter(chosen.batch))} mixes the labels of samples, which task=classification "
-            "alone understands: choose augmentation=none or another that leaves labels whole"
+            "and task=binary alone understand: choose augmentation=none or another that leaves labels whole"
         )
     return chosen
 

@@ -11,10 +11,21 @@ from pytorch_lightning import Trainer
 
 from transferlab import results
 from transferlab.data.module import TransferData
+from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import DivergedError
 from transferlab.module import TransferModule
 
 _log = logging.getLogger(__name__)
+
+
+def rehearse(module: TransferModule, data: TransferData) -> None:
+    """Compute the terms of the loss on two samples: what does not fit together shows before a source trains.
+
+    Raises:
+        InputError: a loss or the task cannot take these data.
+    """
+    with undisturbed(module):
+        module.terms(data.rehearsal(2), 0.0)
 
 
 def fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Path, what: str) -> None:

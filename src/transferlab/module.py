@@ -153,7 +153,9 @@ class TransferModule(LightningModule):
         metrics.update(*self.task.scored(outputs, y))
         # what the test split says goes into the record alone, never before the end into a log
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": split == "val"}
-        self.log(f"{split}/loss", self.task.loss(outputs, y), batch_size=len(y), **options)
+        # Lightning's mean takes any number for a weight
+        weight = cast(int, base.counted(self.task, y))
+        self.log(f"{split}/loss", self.task.loss(outputs, y), batch_size=weight, **options)
         self.log_dict({f"{split}/{name}": metric for name, metric in metrics.items()}, **options)
         return outputs
 

@@ -123,10 +123,10 @@ def evaluate(
         metrics: reset before and afterwards.
 
     Returns:
-        `test/loss`, the mean over samples, and `test/<metric>`.
+        `test/loss`, the mean over known labels, and `test/<metric>`.
     """
     net, precision = cast(Net, module), trainer.precision_plugin
-    total, samples = torch.zeros((), device=module.device), 0
+    total, weight = torch.zeros((), device=module.device), torch.zeros((), dtype=torch.long, device=module.device)
     metrics.reset()
     with _evaluation_mode(module), precision.test_step_context():
         for batch in batches:
@@ -134,8 +134,9 @@ def evaluate(
             _, _, outputs = base.observe(net.backbone, net.head, x)
             metrics.update(*net.task.scored(outputs, y))
             # batch by batch in float32, the order and the type in which Lightning adds up what is logged
-            total, samples = total + net.task.loss(outputs, y).float() * len(y), samples + len(y)
-    scores = {"loss": total / samples, **metrics.compute()}
+            counted = base.counted(net.task, y)
+            total, weight = total + net.task.loss(outputs, y).float() * counted, weight + counted
+    scores = {"loss": total / weight, **metrics.compute()}
     metrics.reset()
     return {f"test/{name}": float(score) for name, score in scores.items()}
 

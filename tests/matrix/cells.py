@@ -81,6 +81,17 @@ BESIDE: dict[str, tuple[str, ...]] = {
         *("backbone.widths=[6]", "backbone.code=5"),
     ),
 }
+# What a task needs that not every kind of data has.
+NEEDS = {
+    "rating": "users and items",
+    "retrieval": "pairs of an image and a text",
+    "prompted": "pairs of an image and a text",
+    "token_classification": "a label for each word of a text",
+    "translation": "pairs of texts",
+    "segmentation": "a mask for each image",
+    "detection": "boxes in images",
+    "reconstruction": "inputs of one shape, images or tables",
+}
 # A net that a task cannot stand on: (task, how the builder's name begins), and why.
 GAPS: dict[tuple[str, str], str] = {
     ("segmentation", "small.mlp"): "an mlp has no maps",
@@ -185,11 +196,13 @@ def cells() -> Iterator[Cell]:
 def gap(cell: Cell) -> str | None:
     """Why there is nothing to run; None where there is."""
     if (cell.family.kind, cell.task) not in MAKERS:
-        return f"the matrix has no set of {cell.family.kind} for {cell.task}"
+        return (
+            f"it needs {NEEDS[cell.task]}" if cell.task in NEEDS else f"no reader of {cell.family.kind} has such labels"
+        )
     if cell.strategy == "semantic_alignment" and cell.task not in ("classification", "binary"):
         return "the loss semantic_alignment needs one class a sample, with a name"
     if cell.task == "translation" and "seq2seq" not in cell.family.builder:
-        return "translation needs the encoder of an encoder-decoder"
+        return "it needs the encoder of an encoder-decoder"
     for (task, builder), reason in GAPS.items():
         if task == cell.task and cell.family.builder.startswith(builder):
             return reason

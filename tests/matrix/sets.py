@@ -151,4 +151,5 @@ MAKERS: dict[tuple[str, str], Callable[[str, Path, np.random.Generator], Set]] =
     ("pairs", "retrieval"): captioned,
     ("pairs", "prompted"): prompted,
     ("ids", "rating"): ratings,
+    ("ids", "regression"): ratings,
 }

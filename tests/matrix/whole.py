@@ -1,17 +1,20 @@
 """Run every cell of the coverage matrix and write docs/coverage.md: `make coverage`, hours on two cores.
 
-python tests/matrix/whole.py [--only WORD] [--strategies A,B] [--out FILE]
+python tests/matrix/whole.py [--only WORD] [--strategies A,B] [--kept FILE] [--jobs N] [--out FILE]
 """
 
 import argparse
 import contextlib
 import io
+import json
 import logging
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import groupby
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,36 +35,56 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="run cells whose name contains this")
     parser.add_argument("--strategies", default="", help="run these alone, by comma")
+    parser.add_argument("--kept", type=Path, help="outcomes, one a line: those of earlier calls are not run again")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--out", type=Path, default=DOCS)
     given = parser.parse_args()
     strategies = given.strategies.split(",") if given.strategies else cells.options("strategy")
     chosen = [cell for cell in cells.cells() if given.only in cell.name and cell.strategy in strategies]
-    ran = {cell: outcome(cell) for cell in in_order(chosen)}
-    given.out.write_text(page(ran, strategies))
-    failed = {cell: said for cell, said in ran.items() if said not in ("", None) and cells.gap(cell) is None}
-    for cell, said in failed.items():
-        print(f"{cell.name}: {said}")
-    print(f"{sum(said == '' for said in ran.values())} cells run, {len(failed)} failed; {given.out}")
+    said = {cell.name: reason for cell in chosen if (reason := cells.gap(cell))}
+    empty = set(said)
+    if given.kept and given.kept.exists():
+        said |= dict(json.loads(line) for line in given.kept.read_text().splitlines())
+    for name, result in outcomes([cell for cell in chosen if cell.name not in said], given.jobs):
+        said[name] = result
+        if given.kept:
+            with given.kept.open("a") as file:
+                file.write(json.dumps([name, result]) + "\n")
+    given.out.write_text(page({cell: said[cell.name] for cell in chosen}, strategies))
+    ran = [cell.name for cell in chosen if cell.name not in empty]
+    failed = [name for name in ran if said[name]]
+    for name in failed:
+        print(f"{name}: {said[name]}")
+    print(f"{len(ran) - len(failed)} cells run, {len(failed)} failed; {given.out}")
     return bool(failed)
 
 
-def in_order(chosen: Iterable[cells.Cell]) -> list[cells.Cell]:
-    """Those of one source behind one another."""
-    return sorted(chosen, key=lambda cell: (cell.family.name, cell.task, cell.strategy))
+def outcomes(chosen: list[cells.Cell], jobs: int) -> Iterator[tuple[str, str]]:
+    """Of each cell by its name: nothing where it runs, else why it does not."""
+
+    def place(cell: cells.Cell) -> tuple[str, str]:
+        return cell.family.name, cell.task
+
+    with ProcessPoolExecutor(jobs) as pool:
+        groups = [pool.submit(together, list(group)) for _, group in groupby(sorted(chosen, key=place), place)]
+        for group in as_completed(groups):
+            yield from group.result()
 
 
-FOLDER = Path(tempfile.mkdtemp(prefix="matrix"))
+def together(group: list[cells.Cell]) -> list[tuple[str, str]]:
+    """Cells of one source, which is trained once."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="matrix") as folder:
+        os.chdir(folder)
+        return [(cell.name, outcome(cell, Path(folder))) for cell in group]
 
 
-def outcome(cell: cells.Cell) -> str:
+def outcome(cell: cells.Cell, folder: Path) -> str:
     """Nothing where the cell runs, else why it does not."""
-    if reason := cells.gap(cell):
-        return reason
-    os.chdir(FOLDER)
     started, said = time.perf_counter(), io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            record = cells.run(cell, FOLDER)
+            record = cells.run(cell, folder)
         result = "" if record["status"] == "finished" else str(record["reason"])
     except AssertionError:
         lines = [line for line in said.getvalue().splitlines() if line.startswith("transferlab: ")]
@@ -73,7 +96,7 @@ def outcome(cell: cells.Cell) -> str:
 def page(ran: dict[cells.Cell, str], strategies: list[str]) -> str:
     """A table a task, a row a family, a column a strategy; empty cells with their reasons below."""
     parts = [HEAD]
-    for task in dict.fromkeys(cell.task for cell in sorted(ran, key=lambda cell: cell.task)):
+    for task in sorted({cell.task for cell in ran}):
         here = {(cell.family.name, cell.strategy): said for cell, said in ran.items() if cell.task == task}
         rows = sorted({family for family, _ in here})
         whole = [row for row in rows if any(not here[row, strategy] for strategy in strategies)]
@@ -94,5 +117,4 @@ def page(ran: dict[cells.Cell, str], strategies: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     sys.exit(main())

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from transferlab.errors import InputError
+from transferlab.tasks.base import counted
 from transferlab.tasks.multilabel import MultiLabel
 
 NAN = float("nan")
@@ -46,6 +47,12 @@ def test_a_batch_without_a_known_label_has_no_loss_and_no_gradient(task):
     loss = task.loss(outputs, torch.full_like(Y, NAN))
     loss.backward()
     assert loss == 0 and outputs.grad.eq(0).all()
+
+
+def test_batches_weighed_by_their_known_labels_give_the_loss_of_the_whole(task):
+    parts = [(task.loss(OUTPUTS[part], Y[part]), counted(task, Y[part])) for part in (slice(0, 5), slice(5, None))]
+    mean = sum(loss * weight for loss, weight in parts) / sum(weight for _, weight in parts)
+    torch.testing.assert_close(mean, task.loss(OUTPUTS, Y))
 
 
 def test_balanced_positives_weigh_as_much_as_the_known_negatives_of_their_output():

@@ -13,7 +13,7 @@ from transferlab import cli
 from transferlab.backbones.recurrent import recurrent
 from transferlab.backbones.small import mlp
 from transferlab.data.samples import InMemory, Splits
-from transferlab.data.target import Target, train_and_test
+from transferlab.data.target import Target
 from transferlab.errors import InputError
 from transferlab.folders import shipped
 from transferlab.inputs.arrays import ArrayInput
@@ -41,8 +41,8 @@ def language(tmp_path):
     return Language(partial(tower, input=TEXT, hidden=6), str(tmp_path / "tower.safetensors"), ["a {}", "the {} here"])
 
 
-def target(x, y, classes=CLASSES):
-    return Target(Splits(InMemory(x, y), None, classes), **SETTINGS)
+def target(x, y, classes=CLASSES, **changes):
+    return Target(Splits(InMemory(x, y), None, classes), **{**SETTINGS, **changes})
 
 
 def head(language, anchors, **changes):
@@ -128,10 +128,36 @@ def test_means_are_those_of_unit_features_of_the_training_split_alone():
     x, y = torch.randn(30, 5, generator=generator), torch.arange(30) % 3
     given = target(x, y)
     found, names = Means(given, {})(mlp(TABLE, []), TABLE)
-    seen, _ = train_and_test(given.data, given.test)
-    assert len(seen) < 30 and names == ("cat", "dog", "old boat")
+    seen = given.parts(0).train
+    assert len(seen) < 24 and names == ("cat", "dog", "old boat")
     for label in range(3):
         torch.testing.assert_close(found[label], F.normalize(seen.x[seen.y == label]).mean(0))
+
+
+def test_means_obey_the_settings_of_their_set():
+    x, y = torch.randn(30, 5), torch.arange(30) % 3
+    found, _ = Means(target(x, y, labels=1, validation=0), {})(mlp(TABLE, []), TABLE)
+    rows = F.normalize(x)
+    assert all(any(torch.equal(mean, row) for row in rows[y == label]) for label, mean in enumerate(found))
+
+
+class Pooled(torch.nn.Flatten):
+    """No weights to tell one from another by."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.pool, self.features = pool, 1
+
+    def forward(self, x):
+        return self.pool(x)
+
+
+def test_means_follow_the_backbones_pooling():
+    given = target(torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3)
+    for pool in (lambda x: x.mean(1, keepdim=True), lambda x: x.amax(1, keepdim=True)):
+        seen = given.parts(0).train
+        expected = F.normalize(pool(seen.x))[seen.y == 1].mean(0)
+        torch.testing.assert_close(Means(given, {})(Pooled(pool), TABLE)[0][1], expected)
 
 
 def test_means_follow_the_backbones_weights():

@@ -17,7 +17,9 @@ from transferlab.backbones.torchvision import resnet
 from transferlab.data.masks import IGNORED
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
+from transferlab.tasks import base
 from transferlab.tasks.base import observe
+from transferlab.tasks.labels import fitted
 from transferlab.tasks.pixels import counted, on_pixels
 from transferlab.tasks.segmentation import Segmentation, upsampled
 
@@ -45,6 +47,10 @@ def task(reads=None, class_weights=None):
     return Segmentation(reads, class_weights, "iou")
 
 
+def fit(class_weights, y=None):
+    return fitted(task(class_weights=class_weights), masks(2, 8, 8) if y is None else y, 3)
+
+
 def test_on_a_resnets_last_stage_it_is_torchvisions_fcn():
     library = resnet18(weights=None)
     fcn = FCN(IntermediateLayerGetter(library, {"layer4": "out"}), FCNHead(512, 3)).eval()
@@ -69,7 +75,24 @@ def test_the_loss_is_the_mean_cross_entropy_of_known_pixels_at_the_masks_resolut
 def test_class_weights_are_cross_entropys():
     outputs, y, weights = drawn(2, 3, 8, 8).double(), masks(2, 8, 8), [0.2, 1.0, 3.0]
     expected = functional.cross_entropy(outputs, y, torch.tensor(weights).double(), ignore_index=IGNORED)
-    torch.testing.assert_close(task(class_weights=weights).loss(outputs, y), expected)
+    torch.testing.assert_close(fit(weights).loss(outputs, y), expected)
+
+
+def test_balanced_weights_are_in_inverse_proportion_to_a_classs_known_pixels():
+    y = torch.tensor([[[0, 0, 0, 0], [1, 1, 2, IGNORED]]]).expand(3, 2, 4)
+    outputs = drawn(3, 3, 2, 4)
+    expected = functional.cross_entropy(outputs, y, torch.tensor([0.25, 0.5, 1.0]), ignore_index=IGNORED)
+    torch.testing.assert_close(fit("balanced", y).loss(outputs, y), expected)
+
+
+@pytest.mark.parametrize("weights", [None, [0.2, 1.0, 3.0]])
+def test_batches_weighed_by_what_they_count_give_the_loss_of_the_whole(weights):
+    outputs, y = drawn(4, 3, 8, 8).double(), masks(4, 8, 8)
+    y[0, :6] = IGNORED
+    of = fit(weights)
+    parts = [(of.loss(outputs[i : i + 1], y[i : i + 1]), base.counted(of, y[i : i + 1])) for i in range(4)]
+    mean = sum(loss * weight for loss, weight in parts) / sum(weight for _, weight in parts)
+    torch.testing.assert_close(mean, of.loss(outputs, y))
 
 
 def test_ignored_pixels_have_no_gradient():
@@ -81,7 +104,7 @@ def test_ignored_pixels_have_no_gradient():
 
 def test_without_a_known_pixel_the_loss_is_zero_with_a_zero_gradient():
     outputs = drawn(1, 3, 4, 4).requires_grad_()
-    loss = task(class_weights=[1.0, 2.0, 0.0]).loss(outputs, torch.full((1, 8, 8), IGNORED))
+    loss = fit([1.0, 2.0, 0.0]).loss(outputs, torch.full((1, 8, 8), IGNORED))
     loss.backward()
     assert loss == 0
     assert (outputs.grad == 0).all()
@@ -138,19 +161,18 @@ def test_a_head_holds_no_part_of_the_backbone():
 
 
 @pytest.mark.parametrize(
-    ("reads", "weights", "widths", "outputs", "sentence"),
+    ("reads", "widths", "outputs", "sentence"),
     [
-        (["block3"], None, (8, 16), 3, "there is no stage with maps 'block3'.*block1, block2"),
-        ([], None, (8, 16), 3, r"task\.reads=\[\]: at least one stage"),
-        (["block1", "block1"], None, (8, 16), 3, "each once"),
-        (None, [1.0, 2.0], (8, 16), 3, "2 numbers for 3 classes"),
-        (None, None, (8, 2), 3, "stage 'block2' has maps of 2 channels"),
-        (None, None, (8, 16), 1, "needs at least two, background among them"),
+        (["block3"], (8, 16), 3, "there is no stage with maps 'block3'.*block1, block2"),
+        ([], (8, 16), 3, r"task\.reads=\[\]: at least one stage"),
+        (["block1", "block1"], (8, 16), 3, "each once"),
+        (None, (8, 2), 3, "stage 'block2' has maps of 2 channels"),
+        (None, (8, 16), 1, "needs at least two, background among them"),
     ],
 )
-def test_a_head_that_cannot_be_is_refused(reads, weights, widths, outputs, sentence):
+def test_a_head_that_cannot_be_is_refused(reads, widths, outputs, sentence):
     with pytest.raises(InputError, match=sentence):
-        task(reads, weights).build_head(small_backbone(widths), outputs, INPUT.example(2))
+        task(reads).build_head(small_backbone(widths), outputs, INPUT.example(2))
 
 
 def test_a_net_without_maps_is_refused():
@@ -159,9 +181,11 @@ def test_a_net_without_maps_is_refused():
 
 
 def test_weights_below_zero_and_labels_that_are_no_masks_are_refused():
-    for weights in ([-1.0, 1.0], [0.0, 0.0], []):
-        with pytest.raises(InputError, match="0 or more for each class"):
-            task(class_weights=weights)
+    for weights in ([-1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [], [1.0, 2.0]):
+        with pytest.raises(InputError, match="0 or more for each of the 3 classes"):
+            fit(weights)
+    with pytest.raises(InputError, match="class_weights=even"):
+        fit("even")
     with pytest.raises(InputError, match=r"takes a mask for each image, .*whole numbers of the shape \(4,\)"):
         task().fit(torch.zeros(4, dtype=torch.long), 3)
 

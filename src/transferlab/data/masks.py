@@ -60,19 +60,19 @@ class MaskedFiles:
     Attributes:
         images: their labels are the positions of their masks.
         masks: each (h, w) uint8.
-        commonest: the class that most pixels of each mask have.
+        small: each mask as `coarse` gives it, (N, 32, 32).
         in_memory: whether they are decoded and resized once, when a backbone's shape is known.
     """
 
     images: Images
     masks: Sequence[Tensor]
-    commonest: Tensor
+    small: Tensor
     in_memory: bool
 
     @property
     def y(self) -> Tensor:
-        """Each mask's commonest class, (N, 1, 1): masks of different sizes make no tensor. A batch has them whole."""
-        return self.commonest[self.images.y][:, None, None]
+        """Each mask made small, (N, 32, 32): masks of different sizes make no tensor. A batch has them whole."""
+        return self.small[self.images.y]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -90,7 +90,7 @@ class MaskedFiles:
             self,
             images=self.images.relabelled(torch.arange(len(y))),
             masks=masks,
-            commonest=torch.stack([commonest(mask) for mask in masks]),
+            small=torch.stack([coarse(mask) for mask in masks]),
         )
 
     def prepared(self, input: Input) -> "Masked | MaskedFiles":  # noqa: D102
@@ -125,10 +125,9 @@ def fit_mask(y: Tensor, size: Sequence[int]) -> Tensor:
     return resized[..., 0, :, :]
 
 
-def commonest(mask: Tensor) -> Tensor:
-    """The class that most known pixels of a mask have, uint8; `IGNORED` where none is known."""
-    known = mask[mask != IGNORED]
-    return (known.flatten().bincount().argmax() if len(known) else torch.tensor(IGNORED)).to(torch.uint8)
+def coarse(mask: Tensor) -> Tensor:
+    """A mask (h, w) at 32 x 32 points, in which classes have about the shares that they have in the whole of it."""
+    return fit_mask(mask, (32, 32))
 
 
 def check_classes(y: Tensor, classes: Sequence[str], origin: str) -> None:

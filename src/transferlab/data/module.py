@@ -107,6 +107,17 @@ class TransferData(LightningDataModule):
             loaders["source"] = self._training_loader(self.source, source, "source")
         return CombinedLoader(loaders, mode="min_size")
 
+    def rehearsal(self, size: int) -> Mapping[str, Domain]:
+        """A batch of the first samples of each domain, as training would see them."""
+        domains = {"target": self.train, **({"source": self.source} if self.source is not None else {})}
+        found = {}
+        for domain, samples in domains.items():
+            training = self._training(samples, domain)
+            indices = list(range(min(size, len(samples))))
+            found[domain] = training[Ticket(indices, [0] * len(indices))]
+        batch: Mapping[str, Domain] = self.on_after_batch_transfer(found, 0)
+        return batch
+
     def val_dataloader(self) -> Any:
         """The held-out labels, in order; no batches where none are held out."""
         return [] if self.val is None else self._loader(self.val, InOrder(len(self.val), _EVALUATION_BATCH))
@@ -138,9 +149,12 @@ class TransferData(LightningDataModule):
         return x, y
 
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> DataLoader[Any]:
-        augmentation = self._augmentations[domain]
-        training = Training(samples, augmentation, derive(self.seed, "augmentation", domain))
-        return self._fetching(training, sampler, 0 if _at_hand(samples) and not augmentation.costly else self.workers)
+        training = self._training(samples, domain)
+        costly = training.augmentation.costly
+        return self._fetching(training, sampler, 0 if _at_hand(samples) and not costly else self.workers)
+
+    def _training(self, samples: Samples, domain: str) -> Training:
+        return Training(samples, self._augmentations[domain], derive(self.seed, "augmentation", domain))
 
     def _loader(self, samples: Samples, sampler: Sampler[list[int]]) -> DataLoader[Domain]:
         return self._fetching(samples, sampler, 0 if _at_hand(samples) else self.workers)

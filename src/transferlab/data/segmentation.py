@@ -13,7 +13,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from transferlab.data import archive
 from transferlab.data.images import Images
-from transferlab.data.masks import IGNORED, Masked, MaskedFiles, check_classes, commonest
+from transferlab.data.masks import IGNORED, Masked, MaskedFiles, check_classes, coarse
 from transferlab.data.samples import Samples, Splits
 from transferlab.errors import InputError
 
@@ -129,7 +129,7 @@ def _samples(pairs: Sequence[tuple[Path, Path]], masks: "_MaskFiles", names: Seq
                 f"{image} has {size[0]} x {size[1]} pixels (height x width), its mask {path} {mask.shape[0]} x "
                 f"{mask.shape[1]}: mend one of them"
             )
-        found.append(commonest(mask))
+        found.append(coarse(mask))
     files = [str(image) for image, _ in pairs]
     images = Images.of(partial(_opened, files), files, torch.arange(len(files)))
     return MaskedFiles(images, masks, torch.stack(found), in_memory)

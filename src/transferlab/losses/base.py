@@ -39,13 +39,14 @@ class Setting:
 
     Attributes:
         backbone: with its starting weights.
-        head: the target's new head.
+        head: the target's.
         task: of the run.
         classes: number of classes or other outputs by domain; `source` is there only where its data are read.
         example: a small input, as the backbone takes it.
         from_source: whether the backbone's weights come from a source.
         source_task: the same task after it has seen the source's labels; None where their data are not read.
         names: of the target's classes or other outputs, where they have any.
+        head_from_source: whether the head's weights come from the source too.
     """
 
     backbone: Backbone
@@ -56,6 +57,7 @@ class Setting:
     from_source: bool
     source_task: Task | None = None
     names: tuple[str, ...] = ()
+    head_from_source: bool = False
 
 
 @dataclass(frozen=True)

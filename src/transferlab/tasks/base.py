@@ -1,7 +1,7 @@
 """What a kind of problem brings to a run, and how a net's outputs come about."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -26,7 +26,8 @@ class Task(Protocol):
     def build_head(self, backbone: Backbone, outputs: int, example: Value) -> nn.Module:
         """A new head.
 
-        A head whose attribute `reads` names stages takes their outputs, as a list, in place of the features.
+        A head whose attribute `reads` names stages takes their outputs, as a list, in place of the features. One whose
+        attribute `from_source` is true has weights that came with the backbone's.
 
         Args:
             backbone: that it stands on; already without its tail if the task is dense.
@@ -53,6 +54,20 @@ class Task(Protocol):
     def metrics(self, outputs: int) -> MetricCollection:
         """New metrics for validation and test, named as they are logged; each computes one number."""
         ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A task whose batches differ in how many labels they have: those that are missing, words, pixels."""
+
+    def counted(self, y: Tensor) -> Tensor:
+        """By what the batch's loss is a mean: the number of its known labels, or the sum of their weights."""
+        ...
+
+
+def counted(task: Task, y: Tensor) -> float:
+    """What a batch's loss counts in the mean over several batches; of most tasks the number of samples."""
+    return task.counted(y).item() if isinstance(task, Counting) else len(y)
 
 
 def observe(

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from transferlab.data.masks import IGNORED
 from transferlab.errors import InputError
 from transferlab.tasks.base import Task
 
@@ -90,6 +91,29 @@ def class_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) 
                 "number above 0 for each, or balanced"
             )
     return weights * counts.sum() / (weights * counts).sum()
+
+
+def pixel_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) -> Tensor | None:
+    """The weight of each class's pixels in the loss, (C,); None: all alike.
+
+    Args:
+        y: training masks, (N, H, W), 255 where a pixel is not known.
+        classes: C.
+        given: `balanced`: in inverse proportion to a class's pixels; or a number of 0 or more for each class.
+
+    Raises:
+        InputError: it is neither, or has another number of classes.
+    """
+    if isinstance(given, str):
+        return class_weights(y[y != IGNORED].long(), classes, given)
+    if given is None:
+        return None
+    if len(given) != classes or not (min(given) >= 0 and max(given) > 0):
+        raise InputError(
+            f"task.class_weights={list(given)}: null, balanced, or a number of 0 or more for each of the {classes} "
+            "classes, not all 0"
+        )
+    return torch.tensor([float(weight) for weight in given])
 
 
 def positive_weights(y: Tensor, given: str | float | None) -> Tensor | None:

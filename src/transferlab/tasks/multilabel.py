@@ -74,6 +74,10 @@ class MultiLabel:
         )
         return (losses * known).sum() / known.sum().clamp_min(1)
 
+    def counted(self, y: Tensor) -> Tensor:
+        """The known labels."""
+        return (~y.isnan()).sum()
+
     def scored(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities, and labels as whole numbers: -1 where one is missing."""
         return outputs.float().sigmoid(), torch.where(y.isnan(), _MISSING, y).long()

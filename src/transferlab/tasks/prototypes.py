@@ -15,7 +15,7 @@ from transferlab.backbones.base import Backbone
 from transferlab.backbones.weights import read_tensors
 from transferlab.data.captions import spoken
 from transferlab.data.samples import Samples
-from transferlab.data.target import Target, has_classes, train_and_test
+from transferlab.data.target import Target, has_classes
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input
 from transferlab.tasks.heads import Cosine, cosine
@@ -25,8 +25,8 @@ Anchors: TypeAlias = Callable[[Backbone, Input], tuple[Tensor, Sequence[str]]]
 """Of a backbone and its input: directions (A, F) among its features, and the word that each stands for."""
 
 _BATCH = 64
-_known: dict[tuple[str, ...], Tensor] = {}
-"""Class means by backbone and data: a sweep's runs ask for the same ones."""
+_known: dict[tuple[str | bytes, ...], Tensor] = {}
+"""Features by backbone and data: a sweep's runs ask for the same ones."""
 
 
 @runtime_checkable
@@ -177,7 +177,7 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Means:
-    """Labelled images of another domain: the mean of the unit features of each class, in the training split alone.
+    """Labelled images of another domain: the mean of the unit features of each class, in the training part alone.
 
     Args:
         of: the images.
@@ -191,28 +191,31 @@ class Means:
         """Means and names.
 
         Raises:
-            InputError: labels that are no classes, or a class without samples.
+            InputError: labels that are no classes, or settings that leave a class without samples.
         """
-        data = self.of.data
-        samples, _ = train_and_test(data, self.of.test)
-        if not has_classes(samples.y, data.classes):
+        if not has_classes(self.of.data.train.y, self.of.data.classes):
             raise InputError("task.head.anchors.of has labels that are no classes: choose a set that has them")
-        key = (_digest(backbone), samples.fingerprint(), repr(input))
+        samples, classes = self.training(), self.of.data.classes
+        ready = samples.prepared(input)
+        # two backbones may have equal weights and pool differently
+        key = (_digest(backbone), _bytes(_features(backbone, ready, input, 1)), samples.fingerprint(), repr(input))
         if key not in _known:
-            _known[key] = F.normalize(_features(backbone, samples.prepared(input), input))
-        counts = samples.y.bincount(minlength=len(data.classes))
-        if not counts.all():
-            raise InputError(f"task.head.anchors.of has no sample of class '{data.classes[int(counts.argmin())]}'")
-        sums = torch.zeros(len(data.classes), backbone.features).index_add_(0, samples.y, _known[key])
-        return sums / counts[:, None], spoken(data.classes, self.names)
+            _known[key] = F.normalize(_features(backbone, ready, input, len(ready)))
+        sums = torch.zeros(len(classes), backbone.features).index_add_(0, samples.y, _known[key])
+        counts = samples.y.bincount(minlength=len(classes))
+        return sums / counts[:, None], spoken(classes, self.names)
+
+    def training(self) -> Samples:
+        """The labelled images, as a run with seed 0 would train on them."""
+        return self.of.parts(0).train
 
 
-def _features(backbone: Backbone, samples: Samples, input: Input) -> Tensor:
-    """Of all samples (N, F), in evaluation mode."""
+def _features(backbone: Backbone, samples: Samples, input: Input, count: int) -> Tensor:
+    """Of the first samples (count, F), in evaluation mode."""
     training = backbone.training
     backbone.eval()
     with torch.no_grad():
-        batches = torch.split(torch.arange(len(samples)), _BATCH)
+        batches = torch.split(torch.arange(count), _BATCH)
         found = [backbone(input.normalised(samples[batch.tolist()][0])) for batch in batches]
     backbone.train(training)
     return torch.cat(found)
@@ -222,8 +225,12 @@ def _digest(backbone: Backbone) -> str:
     """A hash of all weights and statistics."""
     digest = hashlib.blake2b(digest_size=16)
     for tensor in backbone.state_dict().values():
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.cpu().contiguous().numpy().tobytes()
 
 
 def _lines(path: str) -> list[str]:

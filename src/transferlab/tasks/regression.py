@@ -78,6 +78,10 @@ class Regression:
         losses = self._loss(outputs / deviation, wanted / deviation, reduction="none")
         return losses.sum() / known.sum().clamp_min(1)
 
+    def counted(self, y: Tensor) -> Tensor:
+        """The known targets."""
+        return (~y.isnan()).sum()
+
     def scored(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions and targets standardised, so that squares of large numbers keep their digits."""
         mean, deviation = (tensor.to(outputs.device) for tensor in self._unit(outputs.shape[1]))

@@ -13,8 +13,7 @@ from torchvision.models.segmentation.fcn import FCNHead
 from transferlab.backbones.base import Backbone
 from transferlab.data.masks import IGNORED
 from transferlab.errors import InputError
-from transferlab.tasks import pixels
-from transferlab.tasks.labels import described
+from transferlab.tasks import labels, pixels
 from transferlab.tasks.maps import chosen, map_shapes
 from transferlab.values import Value
 
@@ -26,46 +25,41 @@ class Segmentation:
 
     Args:
         reads: stages on whose maps the head stands; None: the last one.
-        class_weights: of each class in the loss; None: all alike.
+        class_weights: of each class in the loss: None: all alike; `balanced`: in inverse proportion to its pixels among
+            the training masks; or a number of 0 or more for each.
         metric: by which an epoch is chosen.
     """
 
     dense = True
     reconstructs = False
 
-    def __init__(self, reads: Sequence[str] | None, class_weights: Sequence[float] | None, metric: str) -> None:
+    def __init__(self, reads: Sequence[str] | None, class_weights: str | Sequence[float] | None, metric: str) -> None:
         self._reads = reads
-        self._weights = class_weights
+        self._class_weights = class_weights
+        self._weights: Tensor | None = None
         self.metric = metric
-        if isinstance(class_weights, str):
-            raise InputError(f"task.class_weights={class_weights}: null, or a list of a number for each class")
-        if class_weights is not None and not (min(class_weights, default=-1.0) >= 0 and max(class_weights) > 0):
-            raise InputError(f"task.class_weights={list(class_weights)}: a number of 0 or more for each class")
 
     def fit(self, y: Tensor, outputs: int) -> None:
-        """See that the labels are masks.
+        """See that the labels are masks, and weigh the classes by their pixels.
 
         Raises:
-            InputError: they are not.
+            InputError: they are not, or weights that do not fit them.
         """
         if y.ndim != 3 or y.is_floating_point():
             raise InputError(
-                f"task=segmentation takes a mask for each image, these labels are {described(y)}: choose "
+                f"task=segmentation takes a mask for each image, these labels are {labels.described(y)}: choose "
                 "target=mask_folder or target=mask_arrays, or another task"
             )
+        self._weights = labels.pixel_weights(y, outputs, self._class_weights)
 
     def build_head(self, backbone: Backbone, outputs: int, example: Value) -> nn.Module:
         """A new fully convolutional head on maps (B, channels, h, w) of one or more stages.
 
         Raises:
-            InputError: fewer than two classes, weights for another number of classes, or a backbone without such maps.
+            InputError: fewer than two classes, or a backbone without such maps.
         """
         if outputs < 2:
             raise InputError(f"the masks have {outputs} class; segmentation needs at least two, background among them")
-        if self._weights is not None and len(self._weights) != outputs:
-            raise InputError(
-                f"task.class_weights={list(self._weights)} has {len(self._weights)} numbers for {outputs} classes"
-            )
         shapes = map_shapes(backbone, example)
         reads = chosen(self._reads, list(shapes)[-1:], shapes)
         if narrow := [stage for stage in reads if shapes[stage][0] < 4]:
@@ -77,16 +71,21 @@ class Segmentation:
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy over the known pixels of the batch, weighted by class; 0 where no pixel is known."""
-        known = y != IGNORED
         if outputs.dtype == torch.float16:
             outputs = outputs.float()  # the sum over so many pixels is beyond float16
-        weights = outputs.new_ones(outputs.shape[1]) if self._weights is None else outputs.new_tensor(self._weights)
+        weights = None if self._weights is None else self._weights.to(outputs)
         total = functional.cross_entropy(
             upsampled(outputs, y.shape[1:]), y.long(), weights, ignore_index=IGNORED, reduction="sum"
         )
-        weight = (weights[y.long().where(known, 0)] * known).sum()
         # cross_entropy's own mean would divide by zero where a batch has no known pixel
-        return total / weight.clamp_min(torch.finfo(weight.dtype).tiny)
+        return total / self.counted(y).to(total).clamp_min(torch.finfo(total.dtype).tiny)
+
+    def counted(self, y: Tensor) -> Tensor:
+        """The known pixels, each times its class's weight."""
+        known = y != IGNORED
+        if self._weights is None:
+            return known.sum()
+        return (self._weights.to(y.device)[y.long().where(known, 0)] * known).sum()
 
     def scored(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The class of each pixel (B, H, W), and the masks."""

@@ -75,6 +75,10 @@ class TokenClassification:
         )
         return total / (y != IGNORED).sum().clamp_min(1)
 
+    def counted(self, y: Tensor) -> Tensor:
+        """The labelled words."""
+        return (y != IGNORED).sum()
+
     def scored(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The class of each token (B, T), and the labels of these tokens."""
         return outputs.argmax(2), fitting(y, outputs)

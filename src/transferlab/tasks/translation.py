@@ -89,9 +89,11 @@ class Translation:
         from transferlab.backbones.huggingface.seq2seq import decoder, fill
 
         net = decoder(backbone)
+        writer = Writer(net, self._input.end, self._input.padding, self._beams, self._max_tokens)
         if self._decoder == "source" and backbone.origin is not None:
             fill(net, backbone.origin)
-        return Writer(net, self._input.end, self._input.padding, self._beams, self._max_tokens)
+            writer.from_source = True
+        return writer
 
     def loss(self, outputs: "Reading", y: Tensor) -> Tensor:
         """Mean cross-entropy over the wanted tokens of the batch."""
@@ -102,6 +104,10 @@ class Translation:
             ignore_index=IGNORED,
             label_smoothing=self._smoothing,
         )
+
+    def counted(self, y: Tensor) -> Tensor:
+        """The wanted tokens."""
+        return (y != IGNORED).sum()
 
     def scored(self, outputs: "Reading", y: Tensor) -> tuple[list[str], list[str]]:
         """What is written, and what is wanted, as texts."""
@@ -134,6 +140,7 @@ class Writer(nn.Module):
     def __init__(self, net: Any, end: int, padding: int, beams: int, max_tokens: int) -> None:
         super().__init__()
         self.net = net
+        self.from_source = False
         self.padding = padding
         # in place of the net's own, in which some types force or forbid ids
         net.generation_config = type(net.generation_config)(

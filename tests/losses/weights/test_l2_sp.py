@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -91,6 +93,19 @@ def test_the_loss_pulls_towards_the_weights_at_preparation(net):
         torch.testing.assert_close(p.grad, 0.3 * (p.detach() - p0))
     for p in head.parameters():
         torch.testing.assert_close(p.grad, 0.07 * p.detach())
+
+
+def test_a_head_that_comes_from_the_source_is_pulled_towards_it(net):
+    backbone, head = net
+    loss = L2SP(1.0, 0.3, 0.07)
+    loss.prepare(replace(setting(net), head_from_source=True))
+    start = [p.detach().clone() for part in net for p in part.parameters()]
+    assert loss(step(net)).item() == 0
+    move(net, 1)
+    moved = [*backbone.parameters(), *head.parameters()]
+    torch.testing.assert_close(
+        loss(step(net)), sum(0.15 * (p - p0).square().sum() for p, p0 in zip(moved, start, strict=True))
+    )
 
 
 def test_at_the_start_the_loss_is_the_heads_decay_alone(net):

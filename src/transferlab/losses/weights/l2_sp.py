@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step, TransferLoss
@@ -20,9 +20,9 @@ def l2_sp(
     backbone count as w_S, biases and BatchNorm's affine parameters among them.
 
     Args:
-        shared: the backbone's parameters, of any shapes.
+        shared: parameters that come from the source, of any shapes.
         start: their values before training, in the same order and shapes.
-        new: the head's parameters, of any shapes.
+        new: the others, of any shapes.
         alpha: strength towards the start.
         beta: strength towards zero.
 
@@ -37,10 +37,12 @@ def l2_sp(
 class L2SP(TransferLoss):
     """`l2_sp` on a run's backbone and head; takes the place of weight decay.
 
+    A head whose weights come from the source is pulled towards them, as the backbone is.
+
     Args:
         weight: of the whole term.
-        alpha: on the backbone.
-        beta: on the head.
+        alpha: on what comes from the source.
+        beta: on a new head.
     """
 
     replaces_weight_decay = True
@@ -49,6 +51,7 @@ class L2SP(TransferLoss):
         super().__init__(weight)
         self.alpha, self.beta = alpha, beta
         self._anchors = 0
+        self._new_head = True
 
     def prepare(self, setting: Setting) -> None:
         """Keep the starting point as buffers.
@@ -60,11 +63,17 @@ class L2SP(TransferLoss):
             raise InputError(
                 "loss 'l2_sp' pulls towards the source's weights, and this run starts from none: set source"
             )
-        for number, parameter in enumerate(setting.backbone.parameters()):
+        self._new_head = not setting.head_from_source
+        shared = self._shared(setting.backbone, setting.head)
+        for number, parameter in enumerate(shared):
             self.register_buffer(f"start_{number}", parameter.detach().clone())
-            self._anchors = number + 1
+        self._anchors = len(shared)
 
     def forward(self, step: Step) -> Tensor:
         """The penalty at the present weights."""
         start = (self.get_buffer(f"start_{number}") for number in range(self._anchors))
-        return l2_sp(step.backbone.parameters(), start, step.head.parameters(), self.alpha, self.beta)
+        new = step.head.parameters() if self._new_head else ()
+        return l2_sp(self._shared(step.backbone, step.head), start, new, self.alpha, self.beta)
+
+    def _shared(self, backbone: nn.Module, head: nn.Module) -> list[nn.Parameter]:
+        return [*backbone.parameters(), *(() if self._new_head else head.parameters())]
