@@ -15,20 +15,16 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from transferlab import checks
 from transferlab.errors import InputError, nearest, refuse, unknown
 from transferlab.folders import shipped
 from transferlab.trust import check_targets
-
-# Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
-_MANY_KINDS = frozenset(
-    {"labels", "study", "strategy", "precision", "devices", "deterministic", "weight", "label", "text"}
-)
 
 
 @dataclass(frozen=True)
@@ -48,15 +44,6 @@ class Plan:
     overrides: tuple[Override, ...]
 
 
-# Keys that take one of a few words; whoever builds from them checks too, but only once torch is there.
-_WORDS = {
-    "strategy.start": ("source", "random"),
-    "strategy.head": ("new", "source"),
-    "strategy.frozen_batchnorm": ("still", "trains"),
-    "strategy.losses.source_task.head": ("shared", "own"),
-    "scheduler.clock": ("per_stage", "global"),
-    "tracker.mode": ("auto", "online", "offline"),
-}
 _SEARCHPATH = "hydra.searchpath="
 
 
@@ -131,7 +118,7 @@ class Composer:
         others = [(key, value) for key, listed in sweeps.items() for value in listed[1:]]
         for key, value in others:  # what costs nothing to find is found first
             if not self.is_group(key):
-                _check_kind(original, self.parse([f"{key}={value}"])[0])
+                checks.kind(original, self.parse([f"{key}={value}"])[0])
             elif value not in (known := self.options(key.split("@")[0].lstrip("+~"))):
                 raise unknown(key, value, known)
         for key, value in others:
@@ -161,11 +148,11 @@ class Composer:
             groups = [line for line in lines if self.is_group(line.split("=")[0].lstrip("+~")) or _SEARCHPATH in line]
             original = self.config(groups) if changes else config
             for override in changes:
-                _check_kind(original, override)
+                checks.kind(original, override)
             plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            _check_missing(plain)
+            checks.missing(plain)
             OmegaConf.resolve(plain)
-            _check_words(plain)
+            checks.words(plain)
             check_targets(plain)
             check_targets(config.hydra, of_hydra=True)
         return config, original
@@ -239,42 +226,3 @@ def values(override: Override) -> list[str]:
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [override.get_value_element_as_str()]
-
-
-def _check_kind(original: DictConfig, override: Override) -> None:
-    """A value given on the command line must be of the kind that the yaml has there."""
-    key, after = override.key_or_group, override.value()
-    if override.is_delete() or override.is_add() or override.is_force_add() or key.split(".")[-1] in _MANY_KINDS:
-        return
-    before = OmegaConf.select(original, key, throw_on_resolution_failure=False)
-    interpolated = isinstance(after, str) and "${" in after
-    if not interpolated and (kind := _mismatch(before, after)):
-        raise InputError(f"{key}={after} is of the wrong kind: {kind} is expected, as in {key}={before}")
-
-
-def _check_words(config: DictConfig) -> None:
-    for key, words in _WORDS.items():
-        if (value := OmegaConf.select(config, key)) is not None and value not in words:
-            allowed = " or ".join(f"'{word}'" for word in words)
-            raise InputError(f"{key}={value}: {allowed}{nearest(str(value), words)}")
-
-
-def _check_missing(config: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise InputError(f"{missing[0]} must be given: {missing[0]}=...")
-
-
-def _mismatch(before: Any, after: Any) -> str | None:
-    """What was expected, if `after` is of another kind than the yaml's `before`; null on either side fits all."""
-    if before is None or after is None or before == "???":
-        return None
-    for kinds, name in (((bool,), "true or false"), ((int,), "a whole number"), ((int, float), "a number")):
-        if isinstance(before, kinds) and (bool in kinds or not isinstance(before, bool)):
-            fits = isinstance(after, kinds) and (bool in kinds or not isinstance(after, bool))
-            return None if fits else name
-    if isinstance(before, DictConfig):
-        return None if isinstance(after, dict) else "a mapping"
-    if OmegaConf.is_list(before):
-        return None if isinstance(after, list) else "a list"
-    return None if isinstance(after, (str, QuotedString)) else "a word"

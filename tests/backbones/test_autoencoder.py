@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from transferlab.backbones.autoencoder import autoencoder
-from transferlab.backbones.base import check_chain
+from transferlab.backbones.checking import check_chain
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.series import SeriesInput

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from transferlab.backbones import weights
-from transferlab.backbones.base import Backbone, Stage, check_chain
+from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.checking import check_chain
 from transferlab.backbones.small import convnet, mlp
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput

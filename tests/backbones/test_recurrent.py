@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from transferlab import cli
-from transferlab.backbones.base import check_chain
+from transferlab.backbones.checking import check_chain
 from transferlab.backbones.recurrent import recurrent
 from transferlab.errors import InputError
 from transferlab.flops import _RECURRENT, _Counter

@@ -7,7 +7,7 @@ from sklearn.datasets import load_iris
 from torch.nn import functional as F
 
 from transferlab import cli
-from transferlab.backbones.base import check_chain
+from transferlab.backbones.checking import check_chain
 from transferlab.backbones.small import convnet, embeddings, mlp
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput

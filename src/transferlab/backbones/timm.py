@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferlab.backbones.base import Backbone, Glue, Stage, check_chain
+from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.checking import check_chain
 from transferlab.errors import InputError, nearest, unknown
 from transferlab.inputs.arrays import ArrayInput
 

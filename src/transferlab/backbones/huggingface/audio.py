@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
-from transferlab.backbones.base import Backbone, Glue, Stage, check_chain
+from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.checking import check_chain
 from transferlab.backbones.huggingface.base import Config, built, configured
 from transferlab.backbones.huggingface.stages import blocks
 from transferlab.errors import InputError, unknown

@@ -10,7 +10,8 @@ from torch.nn import functional
 from transformers import AutoModelForSeq2SeqLM, PretrainedConfig
 from transformers.masking_utils import create_bidirectional_mask
 
-from transferlab.backbones.base import Backbone, Stage, check_chain
+from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.checking import check_chain
 from transferlab.backbones.huggingface.base import Config, built, configured, published, renamed
 from transferlab.backbones.huggingface.stages import blocks
 from transferlab.backbones.huggingface.text import latest, pooled_by, through_block

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from transferlab.backbones.base import Backbone, Glue, Stage, check_chain
+from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.checking import check_chain
 from transferlab.backbones.huggingface.base import built, configured
 from transferlab.backbones.huggingface.stages import blocks
 from transferlab.errors import InputError, unknown
