@@ -102,13 +102,13 @@ def transfer_module(
 ):
     torch.manual_seed(3)
     backbone = warmed(backbone or convnet(ArrayInput.of(2, 8, 8), [4, 6]))
-    task = Classification(nn.Linear, "accuracy", None, 0.0)
+    task = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
     example = torch.zeros(2, 2, 8, 8)  # of which neither head nor losses make anything here
     head = task.build_head(backbone, CLASSES, example)
     losses = losses or {}
     for loss in losses.values():
         loss.prepare(Setting(backbone, head, task, {"target": CLASSES, "source": source_classes}, example, True))
-    strategy = Strategy(freezing, losses, "source", "new", lr_decay, frozen_batchnorm)
+    strategy = Strategy(freezing, losses, "source", "new", lr_decay, frozen_batchnorm, {}, None, None)
     schedule = Schedule(cosine, 0.0, clock)
     return TransferModule(backbone, head, task, strategy, optimizer or sgd(), schedule, CLASSES, seed=0)
 

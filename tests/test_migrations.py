@@ -1,10 +1,15 @@
 import copy
+import json
+from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
-from transferlab import results
+from transferlab import cli, migrations, results
+from transferlab.composing import Composer
 from transferlab.errors import InputError
-from transferlab.migrations import SCHEMA, migrated
+from transferlab.migrations import SCHEMA, later_keys, migrated
 
 # what the version before diagnostics wrote, up to the values
 FIRST = {
@@ -86,3 +91,108 @@ def test_what_is_no_record_is_read_as_none(text, tmp_path):
 def test_a_folder_without_a_record_is_read_as_none(tmp_path):
     assert results.read(tmp_path) is None
     assert results.read(tmp_path / "missing") is None
+
+
+# configs
+
+SAVED = Path(__file__).parent / "saved"  # first.yaml is a `config.yaml` as the first version wrote it
+TINY = ["backbone.widths=[4,8]", "backbone.input.shape=[1,8,8]", "batch_size=16", "target.labels=10", "tracker=none"]
+TINY += ["target=digits", "trainer.max_epochs=2"]
+
+
+def the_record(runs: Path, study: str = "default") -> dict:
+    (file,) = (runs / study).glob("*/run.json")
+    return json.loads(file.read_text())
+
+
+def again(folder: Path, name: str, runs: Path) -> int:
+    return cli.main(["train", "--config-dir", str(folder), "--config-name", name, f"paths.runs={runs}"])
+
+
+def test_a_config_of_the_first_version_trains(tmp_path):
+    assert again(SAVED, "first", tmp_path) == 0
+    record = the_record(tmp_path)
+    assert record["status"] == "finished"
+    kept = OmegaConf.to_container(OmegaConf.load(SAVED / "first.yaml"))
+    for part in ("optimizer", "scheduler", "selection", "trainer", "seed", "batch_size", "axes"):
+        assert record["config"][part] == kept[part]
+    assert the_record(tmp_path, "pretraining")["config"]["trainer"]["max_epochs"] == 2
+
+
+def flat(node: object, key: str = "") -> dict[str, object]:
+    if not isinstance(node, dict) or not node:
+        return {key: node}
+    return {name: value for part in node for name, value in flat(node[part], f"{key}.{part}".lstrip(".")).items()}
+
+
+def test_a_config_of_the_first_version_says_what_todays_does_of_the_same_choices():
+    """A key that is new in `conf` needs a line in `migrations._LATER`: what does the same as without it."""
+    old = OmegaConf.to_container(OmegaConf.load(SAVED / "first.yaml"))
+    filled = OmegaConf.to_container(OmegaConf.merge(old, later_keys(old)))
+    words = ["source=digits", "source.pretrain.max_epochs=2", *TINY]
+    with Composer() as composer:
+        config = composer.config(words)
+        HydraConfig.instance().set_config(config)
+        today = results.portable(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+    beside = ("paths", "defaults", "diagnostics", "oracle", "twins")  # a run that says nothing of them has none of them
+    ours, theirs = (flat({k: v for k, v in one.items() if k not in beside}) for one in (filled, today))
+    assert ours == theirs
+
+
+def strip(node: dict) -> None:
+    """Take away what came later, wherever it is."""
+    for value in node.values():
+        if isinstance(value, dict):
+            strip(value)
+    for key in migrations._LATER.get(node.get("_target_"), {}):
+        del node[key]
+
+
+def test_a_saved_config_without_what_came_later_is_the_same_run(tmp_path, capsys):
+    assert cli.main(["train", "source=none", "strategy=scratch", *TINY, f"paths.runs={tmp_path}"]) == 0
+    run = tmp_path / "default" / the_record(tmp_path)["run_id"]
+    config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    strip(config)
+    del config["augmentation"], config["backbone"]["input"]["_target_"]
+    assert not {"fitted_on", "averaging", "metric"} & {*config["target"], *config["strategy"], *config["task"]}
+    (tmp_path / "old").mkdir()
+    OmegaConf.save(OmegaConf.create(config), tmp_path / "old" / "config.yaml")
+    capsys.readouterr()
+    assert again(tmp_path / "old", "config", tmp_path) == 0
+    assert "finished before, skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["source=none"],
+        ["source=npz", "target=mnist5k", "strategy=joint"],
+        ["target=audio_manifest", "backbone=vgg16"],
+        ["target=hf_dataset", "backbone=two_tower"],
+        ["source=prompted", "target=prompted", "target@target.data.of=mnist5k", "task=prompted"],
+    ],
+    ids=str,
+)
+def test_a_config_of_today_lacks_nothing(words):
+    with Composer() as composer:
+        assert later_keys(OmegaConf.to_container(composer.config(words))) == {}
+
+
+def test_what_is_filled_in_is_what_did_the_same_before():
+    old = {"backbone": {"input": {"shape": [1, 8, 8]}}, "augmentation": {}, "source": None}
+    assert later_keys(old)["backbone"]["input"]["interpolation"] == "bilinear"
+    of = {"_target_": "transferlab.data.target.Target", "data": {"_target_": "transferlab.data.embedded.mnist5k"}}
+    found = later_keys({"augmentation": {}, "target": {"data": {"of": of}}, "source": {"pretrain": None}})
+    assert found == {
+        "target": {
+            "data": {
+                "of": {
+                    "data": {"border": 0},
+                    "missing_labels": 0.0,
+                    "missing_values": 0.0,
+                    "fitted_on": "target",
+                }
+            }
+        }
+    }

@@ -1,6 +1,6 @@
 from functools import partial
 from itertools import pairwise
-from math import cos, pi
+from math import cos, floor, pi
 
 import pytest
 import torch
@@ -11,7 +11,15 @@ from transferlab.backbones.small import convnet, mlp
 from transferlab.backbones.torchvision import resnet
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
-from transferlab.optim import Schedule, constant, cosine, learning_rate, linear, parameter_groups
+from transferlab.optim import (
+    Schedule,
+    constant,
+    cosine,
+    learning_rate,
+    linear,
+    parameter_groups,
+    slanted_triangular,
+)
 
 
 def small():
@@ -167,8 +175,37 @@ def test_warmup_rises_in_equal_steps_and_then_follows_the_shape_over_what_is_lef
         assert factors[step] == pytest.approx(0.5 * (1 + cos(pi * (step - 10) / 30)), abs=1e-12)
 
 
+def equation_3(step, steps, cut_frac, ratio):
+    """Of Howard & Ruder 2018, with the highest rate 1."""
+    cut = floor(steps * cut_frac)
+    p = step / cut if step < cut else 1 - (step - cut) / (cut * (1 / cut_frac - 1))
+    return (1 + p * (ratio - 1)) / ratio
+
+
+@pytest.mark.parametrize(("steps", "cut_frac"), [(20, 0.1), (400, 0.1), (64, 0.25), (10, 0.5)])
+@pytest.mark.parametrize("ratio", [32, 1, 2.5])
+@pytest.mark.parametrize("start", [0, 7])
+def test_slanted_triangular_is_the_papers_equation_on_the_clock_of_its_stage(steps, cut_frac, ratio, start):
+    schedule = Schedule(partial(slanted_triangular, cut_frac=cut_frac, ratio=ratio), 0.0, "per_stage")
+    found = [schedule.factor(start, start + steps, start + step) for step in range(steps)]
+    assert found == pytest.approx([equation_3(step, steps, cut_frac, ratio) for step in range(steps)], rel=1e-12)
+
+
+def test_where_the_paper_turns_at_a_whole_step_it_differs_by_less_than_a_step_of_the_rise():
+    steps, cut_frac, ratio = 97, 0.13, 32  # the turn is at 12.61
+    found = [slanted_triangular(step / steps, cut_frac=cut_frac, ratio=ratio) for step in range(steps)]
+    for step, factor in enumerate(found):
+        assert abs(factor - equation_3(step, steps, cut_frac, ratio)) < 1 / 12
+
+
+@pytest.mark.parametrize(("cut_frac", "ratio"), [(0, 32), (1, 32), (-0.1, 32), (0.1, 0.5)])
+def test_a_triangle_that_is_none_is_refused_when_the_schedule_is_built(cut_frac, ratio):
+    with pytest.raises(InputError, match=r"scheduler\.shape\.(cut_frac|ratio)="):
+        Schedule(partial(slanted_triangular, cut_frac=cut_frac, ratio=ratio), 0.0, "per_stage")
+
+
 def test_the_factor_stays_between_0_and_1_even_past_the_end():
-    for shape in (cosine, linear, constant):
+    for shape in (cosine, linear, constant, partial(slanted_triangular, cut_frac=0.1, ratio=32)):
         for warmup in (0.0, 0.3, 0.9):
             for start in (0, 3, 9, 2.5):
                 schedule = Schedule(shape, warmup, "per_stage")

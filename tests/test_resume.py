@@ -21,6 +21,11 @@ STRATEGIES = {
     "gradual_unfreezing": ["strategy.freezing.every=1"],
     "l2_sp": [],
     "joint": [],
+    "kd": [],
+    "plateau_unfreezing": ["strategy.freezing.patience=1", "strategy.freezing.min_delta=9"],
+    "autofreeze": [],
+    "ema": [],
+    "swa": ["strategy.averaging.start=0.3"],
 }
 # the second step of the first epoch, the first after an unfreezing, the last of all
 STEPS = {"first epoch": 1, "unfreezing boundary": 2 * BATCHES, "last epoch": EPOCHS * BATCHES - 1}

@@ -32,6 +32,9 @@ def strategy(**changes):
         "head": "new",
         "lr_decay": 1.0,
         "frozen_batchnorm": "still",
+        "teachers": {},
+        "averaging": None,
+        "interpolation": None,
     }
     return Strategy(**(parts | changes))
 

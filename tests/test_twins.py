@@ -168,7 +168,7 @@ def test_a_twin_that_fails_shows_in_the_exit_status(tmp_path, monkeypatch):
     [
         (["strategy=l2_sp"], "strategy=scratch,linear_probe"),
         (["strategy=l2_sp,scratch"], "strategy=linear_probe"),
-        (["strategy=glob([l*,s*],exclude=linear_probe)"], "strategy=linear_probe"),
+        (["strategy=glob([lp_*,scr*])"], "strategy=linear_probe"),
         (["strategy=choice(linear_probe,joint)"], "strategy=scratch"),
         ([], "strategy=scratch,linear_probe"),
     ],

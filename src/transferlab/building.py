@@ -1,11 +1,10 @@
 """From config nodes to the objects of a run. With `train.py` and `jobs.py` the only room that sees a config."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -13,7 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
-from transferlab import pretraining, results
+from transferlab import pretraining
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.weights import read_tensors
 from transferlab.data.augmentation.base import NONE, Augmentation
@@ -21,15 +20,14 @@ from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Fitted, Parts, Target, fitted_on, train_and_test
 from transferlab.diagnostics import settings
-from transferlab.diagnostics.forgetting import Exam, set_exam
-from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.base import Input
 from transferlab.losses.base import Setting
+from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule, start_random_state
 from transferlab.strategy import Strategy
-from transferlab.tasks.base import Task, observe
+from transferlab.tasks.base import Task
 from transferlab.tasks.binary import Binary
 from transferlab.tasks.classification import Classification
 from transferlab.tasks.labels import fitted
@@ -103,6 +101,7 @@ def module(
     source: Splits | None,
     from_source: bool,
     weights: str | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
 ) -> TransferModule:
     """The net with its head, its losses prepared. Head and losses draw from random states of their own.
 
@@ -115,6 +114,7 @@ def module(
         source: its data, where some loss reads them.
         from_source: whether the backbone starts from a source's weights.
         weights: where these lie, once they are known.
+        teachers: that its losses look up to.
 
     Raises:
         InputError: parts that do not fit together.
@@ -139,11 +139,14 @@ def module(
     for key, loss in strategy.losses.items():
         start_random_state(config.seed, "loss", key)
         setting = Setting(
-            backbone, head, task, classes, example, from_source, source_task, parts.classes, head_from_source
+            *(backbone, head, task, classes, example, from_source, source_task, parts.classes, head_from_source),
+            teachers or {},
         )
         loss.prepare(setting)
     optimizer, schedule = build(config.optimizer), build(config.scheduler)
-    return TransferModule(backbone, head, task, strategy, optimizer, schedule, len(parts.classes), config.seed)
+    return TransferModule(
+        backbone, head, task, strategy, optimizer, schedule, len(parts.classes), config.seed, teachers
+    )
 
 
 def starter(head: nn.Module) -> Starter | None:
@@ -194,6 +197,7 @@ def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: S
         workers=config.workers,
         seed=config.seed,
         augmentation=augmentation(config, task),
+        studies=strategy.studies,
     )
 
 
@@ -216,35 +220,6 @@ def diagnostics(config: DictConfig) -> settings.Settings:
     """What watches a run; a source's own run has nothing of it, so that its id does not depend on it."""
     chosen: settings.Settings = build(config.diagnostics) if "diagnostics" in config else settings.OFF
     return chosen
-
-
-def exam(recipe: DictConfig, weights: Path, backbone: Backbone, data: TransferData, dense: bool) -> Exam | None:
-    """Test samples of a source and its own head, as the pretraining `recipe` had them; None if they have no classes.
-
-    Args:
-        recipe: the config of the source's own run.
-        weights: what that run selected.
-        backbone: holds them already.
-        data: normalises, for every run on this backbone alike.
-        dense: whether this run's backbone has lost its tail, and with it the features that the source's head takes.
-    """
-
-    def read() -> Samples:
-        target: Target = build(recipe.target)
-        return target.parts(recipe.seed).test
-
-    state = {key: value for key, value in read_tensors(weights).items() if key.startswith("head.")}
-    classes = (results.read(weights.parent) or {})["data"]["classes"]
-    task: Task = build(recipe.task)
-    if task.dense or dense:
-        return None
-    example = data.input.example(2)
-    with undisturbed(backbone), torch.no_grad():  # a new head draws random numbers
-        head = task.build_head(backbone, len(classes), example)
-        if task.probabilities(observe(backbone, head, example)[2]) is None:
-            return None
-    head.load_state_dict({key.removeprefix("head."): value for key, value in state.items()})
-    return set_exam(weights, read, task, backbone, head, data)
 
 
 def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback]) -> Trainer:

@@ -4,11 +4,11 @@
 exactly what an uninterrupted one does.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from transferlab.errors import InputError, unknown
+from transferlab.choosing import matching
+from transferlab.errors import InputError
 
 Freezing: TypeAlias = Callable[[Sequence[str], int], set[str]]
 
@@ -79,27 +79,6 @@ def milestones(stages: Sequence[str], epoch: int, *, at: Mapping[str, Sequence[s
     if 0 not in listed:
         raise InputError(f"strategy.freezing.at lists the epochs {sorted(listed)}: what trains from 0 on is missing")
     return matching(listed[max(start for start in listed if start <= epoch)], stages)
-
-
-def matching(chosen: Iterable[str | int], stages: Sequence[str]) -> set[str]:
-    """The stages that names, patterns (`layer*`) or positions (0 the first, -1 the last) choose.
-
-    Raises:
-        InputError: one of them matches nothing.
-    """
-    found: set[str] = set()
-    for choice in chosen:
-        if isinstance(choice, int):
-            if not -len(stages) <= choice < len(stages):
-                raise InputError(
-                    f"there is no stage at position {choice} (there are {len(stages)}: {', '.join(stages)})"
-                )
-            found.add(stages[choice])
-        elif names := {stage for stage in stages if fnmatchcase(stage, choice)}:
-            found |= names
-        else:
-            raise unknown("stage", choice, stages)
-    return found
 
 
 def first_epochs(freezing: Freezing, stages: Sequence[str], epochs: int) -> dict[str, int]:

@@ -69,7 +69,7 @@ class History(Callback):
 
     @staticmethod
     def _flags(module: TransferModule, rates: Mapping[str, float]) -> dict[str, float]:
-        parameters = list(module.parameters())
+        parameters = [p for name, p in module.named_parameters() if not name.startswith("teachers.")]
         share = sum(p.numel() for p in parameters if p.requires_grad) / max(sum(p.numel() for p in parameters), 1)
         flags = {f"trainable/{stage}": float(stage in module.trainable) for stage in module.stages}
         return {**flags, "trainable/share": share, **{f"lr/{name}": rate for name, rate in rates.items()}}

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transferlab.errors import DivergedError, InputError, plain
 from transferlab.folders import shipped
@@ -62,9 +62,11 @@ def job(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from transferlab import results
+    from transferlab import migrations, results
     from transferlab.record import title
 
+    with open_dict(config):  # saved by an earlier version, it is told what came later
+        config.merge_with(migrations.later_keys(OmegaConf.to_container(config)))  # type: ignore[arg-type]
     if config.get("twins"):
         config.twins = False  # of the command, not of its jobs: a saved config is one run
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN

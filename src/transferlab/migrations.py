@@ -1,6 +1,9 @@
-"""Records of older schemas, brought to today's shape one version at a time. No torch."""
+"""Records of older schemas, brought to today's shape one version at a time; and configs of older versions. No torch.
 
-from collections.abc import Callable
+A record says its schema. A config does not: what came later is known by its absence.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transferlab.errors import InputError
@@ -33,3 +36,58 @@ def _to_2(record: dict[str, Any]) -> dict[str, Any]:
 
 
 _STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2}
+
+# By what has them: keys that came later, with the values by which it does what it did without.
+_LATER: dict[str, dict[str, Any]] = {
+    "transferlab.data.target.Target": {"missing_labels": 0.0, "missing_values": 0.0, "fitted_on": "target"},
+    "transferlab.data.embedded.mnist5k": {"border": 0},
+    "transferlab.data.arrays.npz": {"range": [0, 1]},
+    "transferlab.data.recordings.audio_manifest": {"numbers": False, "separator": None},
+    "transferlab.data.hf_datasets.hf_dataset": {"numbers": False},
+    "transferlab.strategy.Strategy": {"head": "new", "teachers": {}, "averaging": None, "interpolation": None},
+    "transferlab.tasks.classification.Classification": {
+        "metric": "accuracy",
+        "class_weights": None,
+        "label_smoothing": 0.0,
+        "focal": 0.0,
+    },
+    "transferlab.tasks.binary.Binary": {"focal": 0.0},
+    "transferlab.backbones.torchvision.vgg": {"pooling": "classifier"},
+    "transferlab.inputs.arrays.ArrayInput": {"interpolation": "bilinear", "crop": None},
+}
+_ARRAYS = "transferlab.inputs.arrays.ArrayInput"  # what every backbone took when its input had no name
+_AUGMENTATION = {"_target_": "transferlab.data.augmentation.base.Augmentation", "each": {}, "batch": {}}
+
+
+def later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a saved config lacks because it came later, to be merged into it; nothing where it is of today.
+
+    Args:
+        config: of one run, as `results.write_config` writes it or Hydra composes it, unresolved.
+    """
+    found = _lacking(config)
+    backbone = config.get("backbone") or {}
+    if "input" in backbone and "_target_" not in backbone["input"]:
+        found.setdefault("backbone", {})["input"] = {"_target_": _ARRAYS, **_LATER[_ARRAYS]}
+    recipe = (config.get("source") or {}).get("pretrain")
+    more = {} if recipe is None else _lacking_of_run(recipe)
+    if recipe is not None and "trainer" not in recipe:
+        more["trainer"] = {**config["trainer"], "max_epochs": recipe["max_epochs"]}
+    if more:
+        source = found.setdefault("source", {})
+        source["pretrain"] = {**source.get("pretrain", {}), **more}
+    return {**found, **_lacking_of_run(config)}
+
+
+def _lacking_of_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {} if "augmentation" in config else {"augmentation": _AUGMENTATION}
+
+
+def _lacking(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `_LATER` that are not there, in this node and all below."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping) and (below := _lacking(value)):
+            found[key] = below
+    later = _LATER.get(str(node.get("_target_")), {})
+    return {**found, **{key: value for key, value in later.items() if key not in node}}

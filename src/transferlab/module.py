@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transferlab.backbones.base import Backbone
 from transferlab.errors import DivergedError
 from transferlab.losses.base import Observation, Step, TransferLoss
+from transferlab.losses.teacher import Teacher
 from transferlab.optim import BuildOptimizer, Schedule, learning_rate, parameter_groups
 from transferlab.seeding import derive
 from transferlab.strategy import Strategy
@@ -36,6 +37,7 @@ class TransferModule(LightningModule):
         schedule: learning rates over training.
         outputs: how many classes or other outputs the data name.
         seed: of the run; each epoch starts from a random state of its own.
+        teachers: that its losses look up to.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class TransferModule(LightningModule):
         schedule: Schedule,
         outputs: int,
         seed: int,
+        teachers: Mapping[str, Teacher] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.losses = nn.ModuleDict(dict(strategy.losses))
+        self.teachers = nn.ModuleDict(dict(teachers or {}))
         self.task = task
         self.strategy = strategy
         self.schedule = schedule
@@ -87,10 +91,13 @@ class TransferModule(LightningModule):
         first = self.strategy.first_epochs(self.stages, epochs)
 
         def rate_factor(name: str) -> Any:
+            def factor(step: int) -> float:
+                # asked anew each step: a schedule that listens decides on the way
+                epoch = 0 if from_the_start else first.get(name.removeprefix("backbone/"))
+                return self.schedule.factor(None if epoch is None else epoch * steps / epochs, steps, step)
+
             from_the_start = name.startswith(("loss/", "batchnorm/"))
-            epoch = 0 if from_the_start else first.get(name.removeprefix("backbone/"))
-            start = None if epoch is None else epoch * steps / epochs
-            return lambda step: self.schedule.factor(start, steps, step)
+            return factor
 
         scheduler = LambdaLR(optimizer, [rate_factor(str(group["name"])) for group in groups])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -123,7 +130,10 @@ class TransferModule(LightningModule):
         """The task loss as `task`, and each transfer loss times its weight at a share of training in [0, 1)."""
         observed = {domain: self.observe(*pair) for domain, pair in batch.items()}
         target = observed["target"]
-        step = Step(self.backbone, self.head, self.task, observed)
+        teachers = cast(Mapping[str, Teacher], self.teachers)
+        taught = {name: net.observe(target.x, target.y, self.strategy.taught(name)) for name, net in teachers.items()}
+        weights = {name: net.weight for name, net in teachers.items()}
+        step = Step(self.backbone, self.head, self.task, observed, taught, weights)
         terms = {"task": self.task.loss(target.outputs, target.y)}
         for name, loss in self.losses.items():
             loss = cast(TransferLoss, loss)

@@ -31,6 +31,28 @@ def linear(share: float) -> float:
     return 1 - share
 
 
+def slanted_triangular(share: float, *, cut_frac: float, ratio: float) -> float:
+    """A short straight rise from `1 / ratio` to 1, then a long straight fall back to `1 / ratio`.
+
+    Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classification" (ACL), equation 3, over shares
+    of training in place of steps: their turn is rounded down to a whole step, here it lies where it lies.
+
+    Args:
+        share: of training, in [0, 1].
+        cut_frac: share of training that the rise takes, in (0, 1); the paper has 0.1.
+        ratio: of the highest rate to the lowest, at least 1; the paper has 32.
+
+    Raises:
+        InputError: a share or a ratio that is none.
+    """
+    if not 0 < cut_frac < 1:
+        raise InputError(f"scheduler.shape.cut_frac={cut_frac}: a share in (0, 1)")
+    if ratio < 1:
+        raise InputError(f"scheduler.shape.ratio={ratio}: at least 1, the highest rate by the lowest")
+    p = share / cut_frac if share < cut_frac else 1 - (share - cut_frac) / (1 - cut_frac)
+    return (1 + p * (ratio - 1)) / ratio
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A group's learning-rate factor over training.
@@ -51,6 +73,8 @@ class Schedule:
             raise InputError(f"scheduler.warmup={self.warmup}: a share in [0, 1)")
         if self.clock not in ("per_stage", "global"):
             raise InputError(f"scheduler.clock={self.clock}: 'per_stage' or 'global'")
+        # asked here once so that a wrong shape ends the run before the first step
+        self.shape(0.0)
 
     def factor(self, start: float | None, steps: int, step: int) -> float:
         """The factor at one step.

@@ -10,13 +10,15 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from transferlab import results
+from transferlab.acting import Anchored
 from transferlab.data.module import TransferData
 from transferlab.diagnostics import saliency
 from transferlab.diagnostics.forgetting import Exam, forgetting
 from transferlab.diagnostics.settings import Settings
 from transferlab.diagnostics.watch import Watch
-from transferlab.errors import DivergedError
-from transferlab.history import History, KeepSelected, load_weights
+from transferlab.errors import DivergedError, InputError
+from transferlab.history import History, KeepSelected, load_weights, save_weights
+from transferlab.interpolation import Interpolation, between
 from transferlab.module import TransferModule
 from transferlab.selection.rules import name
 from transferlab.tasks.report import Reporter
@@ -67,9 +69,17 @@ class Tested(Callback):
 
 
 def scores(
-    module: TransferModule, data: TransferData, trainer: Trainer, history: History, keep: KeepSelected
+    module: TransferModule,
+    data: TransferData,
+    trainer: Trainer,
+    history: History,
+    keep: KeepSelected,
+    anchored: Anchored,
 ) -> dict[str, Any]:
-    """The last and the selected epoch: what validation said of them, and now, for the first time, the test split."""
+    """The last and the selected epoch: what validation said of them, and now, for the first time, the test split.
+
+    Where the strategy interpolates, the selected epoch's weights are replaced by those between it and the start.
+    """
 
     def scored(row: Mapping[str, Any]) -> dict[str, Any]:
         trainer.test(module, datamodule=data, verbose=False)
@@ -80,12 +90,60 @@ def scores(
         return {"epoch": row["epoch"], **validated, **tested}
 
     last = scored(history.rows[-1])
+    if anchored.interpolation is not None:
+        row = interpolated(module, data, trainer, keep, anchored)
+        return {"selected": {"rule": name(keep.rule), **scored({**history.rows[keep.epoch], **row})}, "last": last}
     if keep.epoch == last["epoch"]:
         selected = last
     else:
         load_weights(module, keep.path)
         selected = scored(history.rows[keep.epoch])
     return {"selected": {"rule": name(keep.rule), **selected}, "last": last}
+
+
+def interpolated(
+    module: TransferModule, data: TransferData, trainer: Trainer, keep: KeepSelected, anchored: Anchored
+) -> dict[str, float]:
+    """Put the chosen weights between start and selected epoch into the net and into the file of selected weights.
+
+    `anchored` then has the whole curve. What is chosen is chosen by the selection rule, never by the test split.
+
+    Returns:
+        What validation says of the chosen weights.
+
+    Raises:
+        InputError: the choice is validation's, and no labels are held out.
+    """
+    assert anchored.interpolation is not None
+    after, chosen = torch.load(keep.path, "cpu", weights_only=True), anchored.interpolation
+    if chosen.alpha is None and data.val is None:
+        raise InputError(
+            "strategy.interpolation.alpha=null is chosen on held-out labels: set target.validation, or an alpha"
+        )
+    logger, trainer.logger = trainer.logger, None  # these are no epochs
+    rows: list[dict[str, float]] = []
+    for alpha in chosen.alphas:
+        module.load_state_dict(between(anchored.before, after, alpha), strict=False)
+        row = {"alpha": float(alpha)}
+        if data.val is not None:
+            trainer.validate(module, datamodule=data, verbose=False)
+            row |= {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+        trainer.test(module, datamodule=data, verbose=False)
+        row |= {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+        rows.append(row)
+    trainer.logger = logger
+    best = max(rows, key=lambda row: (_liked(row, chosen, keep), row["alpha"]))
+    module.load_state_dict(between(anchored.before, after, best["alpha"]), strict=False)
+    save_weights(module, keep.path)
+    anchored.curve, anchored.alpha = rows, best["alpha"]
+    return {key: value for key, value in best.items() if key.startswith("val/")}
+
+
+def _liked(row: Mapping[str, float], chosen: Interpolation, keep: KeepSelected) -> float:
+    if chosen.alpha is not None:
+        return float(row["alpha"] == chosen.alpha)
+    validated = {key: value for key, value in row.items() if not key.startswith("test/")}
+    return keep.rule({"epoch": keep.epoch, **validated})
 
 
 def looked_back(

@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from transferlab.averaging import Averaging
 from transferlab.errors import InputError, unknown
 from transferlab.freezing import Freezing, first_epochs
+from transferlab.interpolation import Interpolation
+from transferlab.listening import Listener
 from transferlab.losses.base import TransferLoss
+from transferlab.teachers import Named
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,9 @@ class Strategy:
         head: `new`, drawn at random, or the `source`'s own, which fits where it was pretrained here on as many outputs.
         lr_decay: learning-rate factor a stage, from the head down.
         frozen_batchnorm: whether BatchNorm of frozen stages stays `still` or `trains`.
+        teachers: that losses look up to, by name; none: the source's net as the run starts from it.
+        averaging: what is validated, selected and tested in place of the last weights; None: these.
+        interpolation: between the weights before the backbone trained and the selected ones; None: these.
     """
 
     freezing: Freezing
@@ -28,6 +35,9 @@ class Strategy:
     head: Literal["new", "source"]
     lr_decay: float
     frozen_batchnorm: Literal["still", "trains"]
+    teachers: Mapping[str, Named]
+    averaging: Averaging | None
+    interpolation: Interpolation | None
 
     def __post_init__(self) -> None:
         allowed = {"start": ("source", "random"), "head": ("new", "source"), "frozen_batchnorm": ("still", "trains")}
@@ -39,6 +49,20 @@ class Strategy:
     def reads(self) -> frozenset[str]:
         """The domains that a batch must hold."""
         return frozenset({"target"}).union(*(loss.reads for loss in self.losses.values()))
+
+    @property
+    def studies(self) -> frozenset[str]:
+        """The domains whose training samples some loss goes through before the first step."""
+        return frozenset().union(*(loss.studies for loss in self.losses.values()))
+
+    @property
+    def learns(self) -> bool:
+        """Whether some loss looks up to a teacher."""
+        return any(loss.learns for loss in self.losses.values())
+
+    def taught(self, teacher: str) -> frozenset[str]:
+        """The stages of a teacher whose outputs some loss reads."""
+        return frozenset().union(*(loss.taught.get(teacher, ()) for loss in self.losses.values()))
 
     @property
     def activations(self) -> frozenset[str]:
@@ -64,9 +88,12 @@ class Strategy:
         return chosen
 
     def first_epochs(self, stages: Sequence[str], epochs: int) -> dict[str, int]:
-        """The epoch in which each stage first trains.
+        """The epoch in which each stage first trains; of a schedule that listens those known so far, kept up to date.
 
         Raises:
             InputError: in some epoch nothing trains.
         """
+        if isinstance(self.freezing, Listener):
+            self.trainable(stages, 0)
+            return self.freezing.first
         return first_epochs(self.trainable, stages, epochs)

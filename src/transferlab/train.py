@@ -2,17 +2,21 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from transferlab import building, pretraining, results
+from transferlab import building, pretraining, results, teaching
+from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.backbones import weights as backbone_weights
-from transferlab.data.target import describe
+from transferlab.data import duplicates
+from transferlab.data.samples import Splits
+from transferlab.data.target import Parts, describe
 from transferlab.environment import environment, peak_memory, quiet
 from transferlab.errors import DivergedError, InputError, plain, unknown
-from transferlab.fitting import fit
+from transferlab.fitting import fit, rehearse
 from transferlab.flops import Flops
 from transferlab.history import History, KeepSelected, save_weights
 from transferlab.module import TransferModule, start_random_state
@@ -82,7 +86,7 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
 def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> None:
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
-    parts, source_data = building.data(config, strategy.reads)
+    parts, source_data = building.data(config, strategy.reads | strategy.studies)
     task: Task = building.build(config.task)
     backbone = building.net(config, task)
     history = History()
@@ -93,15 +97,36 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     watch = diagnostics.watch(history, from_source, config.source.pretrain is not None)
     oracle, flops, tested = Oracle(rule, len(parts.classes), task.metric), Flops(), Tested()
     # behind the history, so that their time is none of the fit's
-    callbacks = [history, watch, keep, flops, tested, *([oracle] if config.get("oracle") else [])]
+    # the averager is last: what is measured at the end of an epoch is measured of the average
+    averager, anchored = Averager(strategy.averaging), Anchored(strategy.interpolation)
+    listening = Listening(strategy.freezing, lambda: history.rows)
+    callbacks = [
+        Studies(),
+        anchored,
+        history,
+        listening,
+        watch,
+        keep,
+        flops,
+        tested,
+        *([oracle] if config.get("oracle") else []),
+        averager,
+    ]
     trainer = building.trainer(config, folder / RESUME, callbacks)
+
+    def assembled(weights: str | None = None) -> TransferModule:
+        teachers = teaching.teachers(config, strategy, backbone, task, building.inputs(config).example(2), weights)
+        return building.module(config, backbone, strategy, task, parts, source_data, from_source, weights, teachers)
+
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
-    module = building.module(config, backbone, strategy, task, parts, source_data, from_source)
+    module = assembled()
     keep.check(module.measured if parts.val is not None else ())
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
     data = building.batches(config, parts, source_data, strategy, task)
     diagnostics.check(module, data)
+    if from_source and config.source.pretrain is not None:
+        rehearse(module, data)
     described = describe(parts)
 
     before = time.perf_counter()
@@ -109,12 +134,14 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     if source is not None:
         backbone_weights.load(backbone, source)
         if watch.examines:
-            exam = building.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
+            exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
     if source is not None:
-        module = building.module(config, backbone, strategy, task, parts, source_data, from_source, source)
-    record["data"] = {**described, "source_weights": source}
+        module = assembled(source)
+    taught = [str(Path(one.folder) / SELECTED) for one in strategy.teachers.values() if one.folder is not None]
+    known = _source_duplicates(folder, parts, source_data, [source, *taught])
+    record["data"] = {**described, "source_weights": source, "source_duplicates": known}
     trainer.logger = tracker.start(_card(config, folder))
     try:
         fit(trainer, module, data, folder / RESUME, title(config))
@@ -125,7 +152,11 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
         # looking on costs a strategy nothing
         record["cost"]["seconds"] += history.earlier + watch.earlier - oracle.seconds
     save_weights(module, folder / LAST)
-    record["metrics"] = {**scores(module, data, trainer, history, keep), "oracle": oracle.scores(history.rows)}
+    record["metrics"] = {
+        **scores(module, data, trainer, history, keep, anchored),
+        "oracle": oracle.scores(history.rows),
+    }
+    record.update(anchored.said())
     record["report"] = tested.report(module, len(parts.classes))  # the selected epoch was tested last
     record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, keep))
     record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
@@ -161,8 +192,23 @@ def _source_weights(config: DictConfig) -> str:
 
 
 def _set(config: DictConfig) -> tuple[Any, ...]:
-    """What tells a data set from others, however it is preprocessed."""
-    return tuple(config.target.data.get(key) for key in ("_target_", "name", "root", "path"))
+    """What tells a data set from others, however it is preprocessed, with prompts or without."""
+    data = config.target.data
+    while "of" in data:
+        data = data.of.data
+    return tuple(data.get(key) for key in ("_target_", "name", "root", "path"))
+
+
+def _source_duplicates(folder: Path, parts: Parts, source: Splits | None, weights: Sequence[str | None]) -> int | None:
+    """How many test samples the source or a teacher has seen; None where nothing is known of their samples.
+
+    What this run sees, and they have seen, is kept beside its weights for the runs that start from these.
+    """
+    seen = [] if source is None else [duplicates.identities(source.train)]
+    seen += [earlier for file in weights if (earlier := duplicates.seen_by(file)) is not None]
+    own = [duplicates.identities(part) for part in (parts.train, parts.val) if part is not None]
+    duplicates.write_seen(folder, [*own, *seen])
+    return duplicates.source_duplicates(parts.test, *seen)
 
 
 def _card(config: DictConfig, folder: Path) -> RunCard:
@@ -183,5 +229,5 @@ def _cost(module: TransferModule, history: History) -> dict[str, Any]:
         "fit_seconds": round(history.seconds, 3),
         "samples": history.samples,
         "trainable_parameters": sum(p.numel() for name, p in module.named_parameters() if name in history.trained),
-        "total_parameters": sum(p.numel() for p in module.parameters()),
+        "total_parameters": sum(p.numel() for n, p in module.named_parameters() if not n.startswith("teachers.")),
     }

@@ -1,12 +1,15 @@
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import soxr
 import torch
 from torch.testing import assert_close
 
+from transferlab import cli
 from transferlab.data.audio import Reading
 from transferlab.data.ragged import Ragged
 from transferlab.data.recordings import audio_folder, audio_manifest, spoken_digits
@@ -33,8 +36,8 @@ def folder(root, **changes):
 
 
 def manifest(path, **changes):
-    options = {"root": None, "file": "path", "label": "label", "split": None, **READING}
-    return audio_manifest(**{"path": str(path), **options, **changes})
+    options = {"root": None, "file": "path", "label": "label", "numbers": False, "separator": None, "split": None}
+    return audio_manifest(**{"path": str(path), **options, **READING, **changes})
 
 
 def one(tmp_path, wave=None, rate=8000, subtype="PCM_16", suffix="wav", input=AT_8K, **changes):
@@ -158,6 +161,64 @@ def test_rows_of_a_manifest_without_a_class_are_left_out_and_counted(listed):
     assert (len(splits.train), splits.unlabelled) == (2, 1)
 
 
+def test_na_and_none_are_classes_of_recordings(listed):
+    listed.write_text("path,label\nwaves/one.wav,NA\nwaves/two.wav,None\nwaves/three.wav,\n")
+    splits = manifest(listed)
+    assert (splits.classes, splits.unlabelled) == (("NA", "None"), 1)
+    assert [Path(file).stem for file in splits.train.files] == ["one", "two"]
+
+
+def test_recordings_may_have_numbers_several_of_them_and_several_labels(listed):
+    listed.write_text(
+        "path,pitch,loud,said,part\n"
+        "waves/one.wav,220.5,1,no|loud,train\nwaves/two.wav,NA,,loud | yes,train\nwaves/three.wav,-1,0,,test\n"
+    )
+    nan = np.nan
+    for options, classes, train, test in (
+        ({"label": "pitch", "numbers": True}, ("pitch",), [220.5, nan], [-1]),
+        ({"label": ["pitch", "loud"]}, ("pitch", "loud"), [[220.5, 1], [nan, nan]], [[-1, 0]]),
+        ({"label": "said", "separator": "|"}, ("loud", "no", "yes"), [[1, 1, 0], [1, 0, 1]], [[nan] * 3]),
+    ):
+        splits = manifest(listed, split="part", **options)
+        assert (splits.classes, splits.unlabelled) == (classes, 0)
+        np.testing.assert_array_equal(splits.train.y.numpy(), np.array(train, np.float32))
+        np.testing.assert_array_equal(splits.test.y.numpy(), np.array(test, np.float32))
+        assert splits.train.prepared(AT_8K)[[1]][1].equal(splits.train.y[1:]) or np.isnan(train[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("task", "label"),
+    [
+        ("multilabel", ["target.data.label=[loud,long]"]),
+        ("multilabel", ["target.data.label=said", "target.data.separator='|'"]),
+        ("regression", ["target.data.label=pitch", "target.data.numbers=true"]),
+    ],
+)
+def test_a_run_learns_several_labels_or_numbers_of_recordings(tmp_path, task, label):
+    rows = ["path,loud,long,said,pitch"]
+    for number in range(12):
+        write(tmp_path / f"{number}.wav", sound(0.05, seed=number))
+        empty = number == 5  # a label that is missing
+        rows.append(f"{number}.wav,{number % 2},{'' if empty else number // 2 % 2},a|{'bc'[number % 2]},{number}")
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    net = ["backbone=convnet", "backbone.widths=[4]", "input@backbone.input=log_mel", "backbone.input.seconds=0.05"]
+    words = ["source=none", "strategy=scratch", "target=audio_manifest", f"target.data.path={tmp_path}/list.csv"]
+    words += [f"task={task}", "tracker=none", "trainer.max_epochs=1", "batch_size=4", f"paths.runs={tmp_path}/runs"]
+    assert cli.main(["train", *net, *words, *label]) == 0
+    (file,) = (tmp_path / "runs").glob("*/*/run.json")
+    record = json.loads(file.read_text())
+    classes = {"[loud,long]": ["loud", "long"], "said": ["a", "b", "c"], "pitch": ["pitch"]}
+    assert record["data"]["classes"] == classes[label[0].rpartition("=")[2]]
+    assert np.isfinite(record["metrics"]["selected"]["test/loss"])
+
+
+def test_a_parquet_table_lists_recordings_too(listed, tmp_path):
+    pd.read_csv(listed).to_parquet(tmp_path / "list.parquet")
+    csv, parquet = (manifest(tmp_path / f"list.{suffix}", split="part") for suffix in ("csv", "parquet"))
+    assert csv.train.fingerprint() == parquet.train.fingerprint()
+    assert csv.classes == parquet.classes
+
+
 def test_a_manifests_paths_start_from_its_root(listed, tmp_path):
     moved = tmp_path / "elsewhere.csv"
     moved.write_text("path,label\none.wav,a\ntwo.wav,b\n")
@@ -167,13 +228,14 @@ def test_a_manifests_paths_start_from_its_root(listed, tmp_path):
 @pytest.mark.parametrize(
     ("row", "options", "sentence"),
     [
-        ("waves/gone.wav,no,train", {}, r"line 5: there is no file .*gone\.wav"),
-        ("waves/one.wav,,train\n,no,train", {}, r"line 6: column 'path' is empty"),
-        (",no,train", {}, r"line 5: column 'path' is empty"),
-        ("waves/one.wav,no,dev", {"split": "part"}, r"line 5: column 'part' says 'dev'; it says train or test"),
+        ("waves/gone.wav,no,train", {}, r"row 4: there is no file .*gone\.wav"),
+        ("waves/one.wav,,train\n,no,train", {}, r"row 5 has nothing in column 'path'"),
+        (",no,train", {}, r"row 4 has nothing in column 'path'"),
+        ("waves/one.wav,no,dev", {"split": "part"}, r"row 4: column 'part' says 'dev'; it says train or test"),
         ("waves/one.wav,maybe,test", {"split": "part"}, r"the classes \['maybe'\], which its training split lacks"),
-        ("waves/one.wav,no,train,more,cells", {}, "no readable CSV"),
-        ("", {"label": "class"}, r"target\.data\.label=class.*no such column \(it has: path, label, part\)"),
+        ("waves/one.wav,no,train,more,cells", {}, "cannot be read"),
+        ("", {"label": "class"}, r"no column of .*list\.csv 'class'"),
+        ("", {"numbers": True}, r"row 1 has 'no' in column 'label', which is no number: correct it$"),
     ],
 )
 def test_a_row_that_is_wrong_is_named(listed, row, options, sentence):

@@ -14,6 +14,7 @@ from transferlab.building import augmentation as chosen
 from transferlab.composing import Composer
 from transferlab.data.augmentation.audio import SpecAugment
 from transferlab.data.augmentation.base import NONE, Augmentation, uniform
+from transferlab.data.augmentation.corruption import GaussianNoise, MaskingNoise
 from transferlab.data.augmentation.images import EachImage, Flip, PaddedCrop
 from transferlab.data.augmentation.mixing import Mixing
 from transferlab.data.augmentation.text import TokenDropout
@@ -60,6 +61,8 @@ CHANGES = {
     "specaugment on images": (SpecAugment(2, 0.5, 2, 0.3), spectra().h.transpose(1, 2)[:, None]),
     "specaugment on frames": (SpecAugment(2, 0.5, 2, 0.3), spectra()),
     "token dropout": (TokenDropout(0.3, replace=False, input=WORDS), texts()[range(6)][0]),
+    "gaussian noise": (GaussianNoise(0.5), pixels().float()),
+    "masking noise": (MaskingNoise(0.3), 1 + pixels().float()),
 }
 SEEDS = [11, 22, 33, 44, 55, 66]
 

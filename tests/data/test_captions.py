@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from transferlab.data.captions import captions, prompted, sentences, spoken
 from transferlab.data.samples import InMemory, Splits
-from transferlab.data.target import Target
+from transferlab.data.target import Target, train_and_test
 from transferlab.errors import InputError
 from transferlab.folders import shipped
 from transferlab.inputs.arrays import ArrayInput
@@ -65,14 +66,31 @@ def test_a_part_holds_the_same_pairs(folder):
     assert part.fingerprint() == whole.take(torch.tensor([1, 2])).fingerprint()
 
 
-def test_a_table_of_one_caption_an_image_is_cut_by_whoever_wants_it_cut(folder):
-    assert read(write(folder, "t.csv", ROWS[:2])).test is None
+@pytest.mark.parametrize("changes", [{}, {"validation": 0.34}, {"folds": 2, "fold": 1}], ids=str)
+def test_captions_of_one_image_stay_together_in_every_cut(folder, changes):
+    for name in "def":
+        Image.fromarray(np.full((4, 4, 3), ord(name), np.uint8)).save(folder / f"{name}.png")
+    rows = [(f"{name}.png", f"caption {number}") for number in range(3) for name in "abcdef"]
+    splits = read(write(folder, "t.csv", rows))
+    assert splits.test is None
+    for seed in range(5):
+        parts = Target(splits, **{**SETTINGS, **changes}).parts(seed)
+        images = [set(part.y.tolist()) for part in (parts.train, parts.val, parts.test)]
+        assert sum(map(len, images)) == len(set().union(*images)) == 6
+        assert all(len(part) == 3 * len(of) for part, of in zip(vars(parts).values(), images, strict=False))
+
+
+def test_one_caption_an_image_is_cut_as_samples_are(folder):
+    splits = read(write(folder, "t.csv", [(f"{name}.png", name) for name in "abc"]))
+    plain = InMemory(torch.arange(3.0)[:, None], torch.arange(3))
+    for share in (0.3, 0.6):
+        cut = [train_and_test(replace(splits, train=of), share)[1] for of in (splits.train, plain)]
+        assert cut[0].y.tolist() == cut[1].y.tolist()
 
 
 @pytest.mark.parametrize(
     ("rows", "changes", "said"),
     [
-        (ROWS, {}, r"a.png has several captions, which would fall into both splits"),
         (ROWS[:2], {"test": "t.csv"}, r"is in .* too; an image belongs to one split"),
         ([("z.png", "gone")], {}, r"t.csv, row 1: there is no image .*z.png"),
         ([("a.png", " ")], {}, r"row 1 has nothing in column 'text'"),

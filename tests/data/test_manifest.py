@@ -73,6 +73,13 @@ def test_rows_without_a_class_are_left_out_and_counted(read):
     assert found.unlabelled == 2
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_na_and_none_are_names_of_classes(read, suffix):
+    found = read(suffix, columns={"label": ["NA", None, "None", " NA ", "", "nan"]})
+    assert (found.classes, found.unlabelled) == (("NA", "None", "nan"), 2)
+    assert found.train.y.tolist() == [0, 1, 0, 2]
+
+
 def test_several_columns_are_labels_of_which_some_are_missing(read):
     wings, legs = [0, 1, 0, 1, None, 1], [1, 1, None, 0, 0, 0]
     found = read(columns={"wings": wings, "legs": legs}, label=["wings", "legs"])
@@ -112,7 +119,7 @@ HALVES = ["train"] * 4 + ["test"] * 2
             r"the classes \['c'\], which its training split lacks",
         ),
         ({"label": NAMES, "part": ["test"] * 6}, {"split": "part"}, "the classes"),
-        ({"label": [None] * 6}, {}, "no labelled images"),
+        ({"label": [None] * 6}, {}, "no labelled files"),
         ({"label": NAMES}, {"numbers": True}, "row 1 has 'ant' in column 'label', which is no number"),
     ],
     ids=str,

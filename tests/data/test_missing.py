@@ -209,6 +209,6 @@ def test_what_lies_in_files_is_hidden_a_batch_at_a_time_just_as_in_memory(tmp_pa
 
 
 def test_ids_of_users_and_items_cannot_be_missing():
-    held = Ratings(torch.zeros(5, 2, dtype=torch.int64), torch.ones(5), 1, 1)
+    held = Ratings(torch.zeros(5, 2, dtype=torch.int64), torch.ones(5), 1, 1, np.zeros((5, 1), np.uint64))
     with pytest.raises(InputError, match="ids, of which none can be missing"):
         without_values(Splits(held, None, ("stars",)), 0.1).train.prepared(IdsInput(1, 1))

@@ -139,7 +139,8 @@ def test_an_npz_may_bring_a_test_split_and_the_names_of_its_classes(saved, names
         ({"x_train": TABLE, "y_train": np.eye(3, dtype=int)[LABELS]}, "y_train"),
         ({"x_train": TABLE, "y_train": np.array(3)}, "y_train"),
         ({"x_train": TABLE, "y_train": LABELS[:5]}, "train has 6 inputs but 5 labels"),
-        ({"x_train": TABLE, "y_train": LABELS - 1}, "label of sample 0 is -1"),
+        ({"x_train": TABLE, "y_train": LABELS - 2}, "label of sample 0 is -2"),
+        ({"x_train": TABLE, "y_train": LABELS * 0 - 1}, "y_train is -1 everywhere"),
         ({"x_train": TABLE, "y_train": LABELS, "classes": ["a", "b"]}, r"label of sample 2 is 2, outside 0..1 \(2 cl"),
         (
             {"x_train": TABLE, "y_train": LABELS, "x_test": TABLE, "y_test": LABELS + 1},
@@ -177,6 +178,14 @@ def test_float_labels_of_an_npz_are_numbers_or_columns_of_labels(saved, y, class
     assert ours.train.y.dtype == torch.float32
     np.testing.assert_array_equal(ours.train.y.numpy(), y.astype(np.float32))
     assert ours.classes == classes
+
+
+def test_samples_of_an_npz_without_a_class_are_left_out_and_counted(saved):
+    missing = np.array([0, -1, 2, 1, -1, 0])
+    ours = npz(saved(x_train=TABLE, y_train=missing, x_test=TABLE, y_test=np.array([0, 1, -1, 0, 1, 2])), UNIT)
+    assert (ours.train.y.tolist(), ours.test.y.tolist()) == ([0, 2, 1, 0], [0, 1, 0, 1, 2])
+    np.testing.assert_array_equal(ours.train.x.numpy(), TABLE[missing >= 0])
+    assert (ours.unlabelled, ours.classes) == (3, ("0", "1", "2"))
 
 
 @pytest.mark.parametrize("shape", [(6, 9, 7), (6, 9, 7, 3), (6, 3, 9, 7)])

@@ -155,6 +155,14 @@ def test_missing_steps_of_an_npz_are_filled(saved):
     assert as_read(series_npz(saved(x_train=x, y_train=Y), "forward").train, 1)[0][:, 0].tolist()[:4] == [6, 7, 7, 9]
 
 
+def test_series_of_an_npz_without_a_class_are_left_out_and_counted(saved):
+    read = series_npz(
+        saved(x_train=X, y_train=Y * 2 - 1, lengths_train=[1, 2, 3, 4], x_test=X, y_test=[0, 1, -1, 1]), "refuse"
+    )
+    assert (read.train.y.tolist(), read.test.y.tolist(), read.unlabelled) == ([1, 1], [0, 1, 1], 3)
+    assert [len(as_read(read.train, place)[0]) for place in range(2)] == [2, 4]
+
+
 def test_floats_of_an_npz_are_numbers_to_predict(saved):
     one = series_npz(saved(x_train=X, y_train=np.array([0.5, NAN, 1, 2])), "refuse")
     assert one.train.y.dtype == torch.float32 and one.train.y.isnan().tolist() == [False, True, False, False]
@@ -174,7 +182,8 @@ def test_floats_of_an_npz_are_numbers_to_predict(saved):
         ({"x_train": X.astype(object), "y_train": Y}, "is no .npz or HDF5 file of plain numbers"),
         ({"x_train": X, "y_train": Y.astype(str)}, "y_train is <U.*classes are integers from 0"),
         ({"x_train": X, "y_train": Y[:, None]}, r"y_train is int64 \(4, 1\)"),
-        ({"x_train": X, "y_train": Y - 1}, "y_train: series 0 is of class -1, outside 0..0"),
+        ({"x_train": X, "y_train": Y - 2}, "y_train: series 0 is of class -2, outside"),
+        ({"x_train": X, "y_train": Y * 0 - 1}, "y_train is -1 everywhere"),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1}, "y_test: series 1 is of class 2, outside 0..1"),
         ({"x_train": np.where(X == 8, NAN, X), "y_train": Y}, "series 1 of x_train has no number at step 2"),
         ({"x_train": np.where(X == 8, np.inf, X), "y_train": Y}, "series 1 of x_train is infinite at step 2"),
@@ -245,6 +254,18 @@ def test_classes_that_no_header_lists_are_those_of_training_in_order(written):
     assert ts_file(written(LINES, header), None, "zero").classes == ("fast", "slow")
 
 
+@pytest.mark.parametrize("classes", [" slow fast", ""])
+def test_series_of_a_ts_file_without_a_class_are_left_out_and_counted(written, classes):
+    header = HEADER.replace(" slow fast", classes)
+    test = written(["5:5:?", "1:2:fast"], header, "W_TEST.ts")
+    read = ts_file(written(["1,2:3,4:?", *LINES], header), test, "zero")
+    assert (sorted(read.classes), read.unlabelled) == (["fast", "slow"], 2)
+    assert [len(as_read(read.train, place)[0]) for place in range(3)] == [3, 2, 1]
+    assert read.test.y.tolist() == [read.classes.index("fast")]
+    called = HEADER.replace("slow fast", "slow fast ?")
+    assert ts_file(written([*LINES, "1:2:?"], called), None, "zero").train.y.tolist() == [0, 1, 0, 2]
+
+
 def test_a_ts_file_may_have_numbers_to_predict(written):
     header = HEADER.replace("@classLabel true slow fast", "@targetLabel true")
     read = ts_file(written(["1:2:0.5", "3:4:-7", "3:4:?"], header), None, "refuse")
@@ -265,6 +286,7 @@ def test_a_ts_file_may_have_numbers_to_predict(written):
         ([":slow"], HEADER, "line 10 has no steps"),
         (["1,2:3,4:medium"], HEADER, r"line 10: class 'medium' is none of .*\(slow, fast\)"),
         ([], HEADER, "holds no series"),
+        (["1:2:?"], HEADER, "has no series with a class"),
         (LINES, "", "has no line '@data'"),
         (LINES, HEADER.replace("true slow fast", "false"), "has no labels: its header says neither"),
         (LINES, HEADER.replace("@classLabel true slow fast\n", ""), "has no labels"),

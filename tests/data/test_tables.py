@@ -11,6 +11,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from transferlab import building
 from transferlab.composing import Composer
 from transferlab.data.cells import as_words
+from transferlab.data.labels import ordered
 from transferlab.data.samples import Splits
 from transferlab.data.sklearn_sets import sklearn_set
 from transferlab.data.table_files import table
@@ -152,6 +153,75 @@ def test_listed_categories_are_inputs_whichever_rows_train(read):
         np.testing.assert_array_equal(found, [[c == name for name in listed["colour"]] for c in colours])
 
 
+def test_an_empty_cell_is_a_listed_category_where_null_is_listed(read):
+    frame = flowers()
+    frame.loc[[2, 40], "colour"] = None
+    for listed, wanted in ((["red", "blue", "white"], None), (["red", None, "blue", "white"], 1)):
+        parts = parts_of(read(frame, flowers(), categorical={"colour": listed}, drop=["row", "size"]), validation=0.0)
+        found = encoded(parts.train, len(listed))
+        assert found[[2, 40]].sum(0).tolist() == [2.0 * (column == wanted) for column in range(len(listed))]
+        assert found.sum() == (80 if wanted else 78)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("odd", [[], [2.5], ["loft"], [None]], ids=str)
+def test_a_number_is_one_category_however_a_file_writes_it(read, tmp_path, suffix, odd):
+    floors = [1, 2, 10]
+    train = flowers(12).assign(floor=floors * 4)
+    # one more cell, of another kind, and the whole column is written or kept otherwise
+    test = flowers(12).assign(floor=[*map(float, floors)] * 3 + [1.0, 2.0] + (odd or [10.0]))
+    test = test.astype({"floor": object}) if odd == ["loft"] and suffix == "csv" else test
+    if odd == ["loft"] and suffix == "parquet":
+        test["floor"] = test["floor"].map(str)
+    parts = parts_of(read(train, test, suffix, categorical=["floor"], drop=["row", "size", "colour"]), validation=0.0)
+    wanted = [[number == floor for floor in ("1", "10", "2")] for number in ["1", "2", "10"] * 3 + ["1", "2"]]
+    np.testing.assert_array_equal(encoded(parts.test, 3)[:11], wanted)
+    assert encoded(parts.test, 3)[11].sum() == (not odd)
+    listed = read(test, None, suffix, categorical={"floor": [1, 2.0, "10"]}, drop=["row", "size", "colour"])
+    found = encoded(listed.train.fitted_on(listed.train), 3)[:11]
+    np.testing.assert_array_equal(found, [[number == floor for floor in (1, 2, 10)] for number in floors * 3 + [1, 2]])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_na_and_none_are_names_of_classes_and_categories(read, suffix):
+    frame = flowers().assign(kind=["NA", "None", "ant", "null"] * 20)
+    frame["colour"] = frame["colour"].replace("red", "NA")
+    frame.loc[[4, 8], "kind"] = None
+    found = read(frame, suffix=suffix, drop=["row", "size"])
+    assert (found.classes, found.unlabelled) == (("NA", "None", "ant", "null"), 2)
+    assert set(found.train.frame["colour"]) == {"NA", "blue", "white"}
+
+
+def test_among_numbers_na_is_a_missing_one(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,kind,y\n1,NA,x,2\nnan,2.5,z,N/A\nNULL,1e3,x,-1\n")
+    found = table(str(tmp_path / "t.csv"), None, **{**AS_IS, "drop": ["y"]})
+    nan = np.nan
+    np.testing.assert_array_equal(found.train.frame.to_numpy(float), [[1, nan], [nan, 2.5], [nan, 1000]])
+    predicted = table(str(tmp_path / "t.csv"), None, **{**AS_IS, "label": "y", "numbers": True, "drop": ["kind"]})
+    np.testing.assert_array_equal(predicted.train.y.numpy(), np.array([2, nan, -1], np.float32))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_written_numbers_are_pandas_own_reading_bit_for_bit(tmp_path_factory, numbers):
+    file = tmp_path_factory.mktemp("numbers") / "t.csv"
+    pd.DataFrame({"a": numbers, "kind": "x"}).to_csv(file, index=False)
+    found = table(str(file), None, **AS_IS).train.frame["a"]
+    np.testing.assert_array_equal(found, pd.read_csv(file)["a"].astype(float))
+
+
+def test_true_and_false_alone_are_1_and_0_and_classes_are_called_so(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,kind\nTrue,true,TRUE\nFalse,,false\n")
+    found = table(str(tmp_path / "t.csv"), None, **AS_IS)
+    assert found.train.frame["a"].tolist() == [1.0, 0.0]
+    assert found.train.frame["b"].dtype == object  # with an empty cell they are words
+    assert found.classes == ("False", "True")
+
+
+def test_classes_that_are_one_number_have_one_order():
+    assert ordered(["1", "2", "01", "-3", "001"]) == ("-3", "001", "01", "1", "2")
+
+
 def test_csv_and_parquet_are_read_alike(read):
     frame = flowers()
     csv, parquet = (parts_of(read(frame, suffix=suffix)) for suffix in ("csv", "parquet"))
@@ -235,10 +305,12 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "latin.csv").write_bytes("kind,größe\n0,1\n".encode("latin-1"))
     (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "wide.csv").write_text("size,kind\n1,0,9\n2,1,9\n")
     for name, sentence in (
         ("broken.parquet", "cannot be read"),
         ("empty.csv", "cannot be read"),
         ("latin.csv", "cannot be read"),
+        ("wide.csv", "rows with more cells than its header"),
         ("notes.txt", "ends in .csv or .parquet"),
         ("gone.csv", "there is no such file"),
     ):

@@ -205,6 +205,16 @@ def test_rows_without_a_class_are_left_out_and_counted(tmp_path):
     assert (splits.train.y.tolist(), splits.unlabelled) == ([0, 1], 1)
 
 
+@pytest.mark.parametrize(("labels", "classes"), [((0, None, 1), ("0", "1")), ((True, None, False), ("False", "True"))])
+def test_a_null_among_the_labels_of_a_jsonl_changes_no_other(tmp_path, labels, classes):
+    lines = [{"text": text, "label": label} for text, label in zip("abc", labels, strict=True)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "u.jsonl").write_text(json.dumps(lines[0]))  # without a null they are read as another kind
+    splits = read(tmp_path / "t.jsonl", str(tmp_path / "u.jsonl"))
+    assert (splits.classes, splits.unlabelled) == (classes, 1)
+    assert splits.test.y.tolist() == [classes.index(str(labels[0]))]
+
+
 @pytest.mark.parametrize(
     ("rows", "change", "sentence"),
     [
@@ -349,6 +359,8 @@ def saved(tmp_path_factory):
             "text": datasets.Value("string"),
             "label": datasets.ClassLabel(names=["neg", "pos"]),
             "pair": datasets.Value("string"),
+            "score": datasets.Value("float32"),
+            "grade": datasets.Value("int64"),
         }
     )
 
@@ -356,18 +368,19 @@ def saved(tmp_path_factory):
         return datasets.Dataset.from_dict(dict(zip(features, zip(*rows, strict=True), strict=True)), features)
 
     parts = {
-        "train": split(("good", 1, "a"), ("bad", 0, "b")),
-        "validation": split(("awful", 0, "c")),
-        "test": split(("hidden", -1, "d")),
-        "broken": split((None, 1, "e")),
+        "train": split(("good", 1, "a", 0.5, 3), ("bad", 0, "b", None, 1)),
+        "validation": split(("awful", 0, "c", -1.5, 3)),
+        "test": split(("hidden", -1, "d", 0.0, None)),
+        "broken": split((None, 1, "e", 0.0, 1)),
+        "partly": split(("hidden", -1, "d", 0.0, None), ("good", 1, "a", 0.0, 1), ("bad", 0, "b", 0.0, 3)),
     }
     place = tmp_path_factory.mktemp("saved")
     datasets.DatasetDict(parts).save_to_disk(place)
     return str(place)
 
 
-def from_hub(path, name=None, train="train", test="validation", text="text", label="label"):
-    return hf_dataset(path, name, train, test, text, label, None)
+def from_hub(path, name=None, train="train", test="validation", text="text", label="label", numbers=False):
+    return hf_dataset(path, name, train, test, text, label, numbers, None)
 
 
 def test_a_set_of_datasets_keeps_its_names_of_classes(saved):
@@ -380,6 +393,22 @@ def test_a_set_of_datasets_keeps_its_names_of_classes(saved):
 def test_columns_of_a_set_may_be_pairs(saved):
     splits = from_hub(saved, text=["text", "pair"], test=None)
     assert list(splits.train.corpus.seconds) == ["a", "b"]
+
+
+def test_labels_of_a_set_may_be_numbers_of_which_some_are_missing(saved):
+    one, two = from_hub(saved, label="score", numbers=True), from_hub(saved, label=["score", "grade"])
+    assert (one.classes, two.classes) == (("score",), ("score", "grade"))
+    torch.testing.assert_close(one.train.y, torch.tensor([0.5, torch.nan]), equal_nan=True)
+    torch.testing.assert_close(two.train.y, torch.tensor([[0.5, 3], [torch.nan, 1]]), equal_nan=True)
+    assert two.test.y.tolist() == [[-1.5, 3]]
+
+
+def test_rows_of_a_set_without_a_class_are_left_out_and_counted(saved):
+    named, plain = from_hub(saved, train="partly"), from_hub(saved, train="partly", label="grade")
+    assert (named.classes, plain.classes) == (("neg", "pos"), ("1", "3"))
+    for found, y in ((named, [1, 0]), (plain, [0, 1])):
+        assert (text_column(found), found.train.y.tolist(), found.unlabelled) == (["good", "bad"], y, 1)
+    assert found.train.place(0).endswith("partly, row 2")
 
 
 def test_a_folder_of_data_files_is_a_set_too(tmp_path, monkeypatch):
@@ -399,6 +428,7 @@ def test_a_folder_of_data_files_is_a_set_too(tmp_path, monkeypatch):
         ({"text": "txt"}, "no column of .* 'txt'; did you mean 'text'"),
         ({"label": "lable"}, "no column of .* 'lable'; did you mean 'label'"),
         ({"test": "test"}, r":test, row 1 has no label, as hidden test splits do; set target\.data\.test"),
+        ({"label": "pair", "numbers": True}, ":train, row 1 has 'a' in column 'pair', which is no number"),
         ({"test": "broken"}, ":broken, row 1 has nothing in column 'text'"),
     ],
 )

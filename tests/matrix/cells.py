@@ -92,6 +92,13 @@ NEEDS = {
     "detection": "boxes in images",
     "reconstruction": "inputs of one shape, images or tables",
 }
+# Tasks of strategies that are not for all, and why.
+CLAIMS: dict[str, tuple[tuple[str, ...], str]] = {
+    "semantic_alignment": (("classification", "binary"), "it needs one class a sample, with a name"),
+    "semantic_loss": (("classification", "binary", "multilabel"), "it needs a logit for each class"),
+    "kd": (("classification",), "it needs a teacher that answers with one class out of several"),
+    "lwf": (("classification",), "it needs a teacher that answers with one class out of several"),
+}
 # A net that a task cannot stand on: (task, how the builder's name begins), and why.
 GAPS: dict[tuple[str, str], str] = {
     ("segmentation", "small.mlp"): "an mlp has no maps",
@@ -99,6 +106,11 @@ GAPS: dict[tuple[str, str], str] = {
 }
 # What makes a task small.
 EXTRA = {"detection": ("task.channels=64", "task.convolutions=1"), "translation": ("task.max_tokens=6",)}
+# What a strategy must be given.
+GIVEN = {
+    "semantic_loss": ("strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]",),
+    "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out
+}
 
 KINDS = {
     "TextInput": "texts",
@@ -199,8 +211,9 @@ def gap(cell: Cell) -> str | None:
         return (
             f"it needs {NEEDS[cell.task]}" if cell.task in NEEDS else f"no reader of {cell.family.kind} has such labels"
         )
-    if cell.strategy == "semantic_alignment" and cell.task not in ("classification", "binary"):
-        return "the loss semantic_alignment needs one class a sample, with a name"
+    tasks, reason = CLAIMS.get(cell.strategy, ((cell.task,), ""))
+    if cell.task not in tasks:
+        return reason
     if cell.task == "translation" and "seq2seq" not in cell.family.builder:
         return "it needs the encoder of an encoder-decoder"
     for (task, builder), reason in GAPS.items():
@@ -215,6 +228,7 @@ def command(cell: Cell, folder: Path) -> list[str]:
     return [
         *(f"backbone={cell.family.member}", *cell.family.overrides),
         *(f"task={cell.task}", f"strategy={cell.strategy}", *EXTRA.get(cell.task, ())),
+        *GIVEN.get(cell.strategy, ()),
         *(*made.as_target(), *made.as_source(cell.task)),
         *(f"batch_size={BATCH}", "trainer.max_epochs=1", "target.validation=0", "selection=last"),
         *("selection@source.pretrain.selection=last", "source.pretrain.target.validation=0"),

@@ -131,6 +131,18 @@ def sound(task: str, folder: Path, rng: np.random.Generator) -> Set:
     return Set("audio_folder", {"root": str(folder / "sound"), "train": "null"})
 
 
+def heard(task: str, folder: Path, rng: np.random.Generator) -> Set:
+    """Recordings with two labels each."""
+    sound(task, folder, rng)
+    files = sorted((folder / "sound").glob("*/*.wav"), key=lambda file: int(file.stem))
+    rows = [
+        f"{file.relative_to(folder)},{one},{other}" for file, (one, other) in zip(files, labels(task, rng), strict=True)
+    ]
+    (folder / "heard.csv").write_text("\n".join(["path,first,second", *rows]) + "\n")
+    keys = {"path": str(folder / "heard.csv"), "label": "[first,second]"}
+    return Set("audio_manifest", keys | ({"numbers": "true"} if task == "regression" else {}))
+
+
 def ratings(task: str, folder: Path, rng: np.random.Generator) -> Set:
     file = folder / "ratings.csv"
     pairs = [(user, item) for user in range(6) for item in range(5)]
@@ -146,6 +158,7 @@ MAKERS: dict[tuple[str, str], Callable[[str, Path, np.random.Generator], Set]] =
     **{("series", task): series for task in VECTORS},
     **{("texts", task): texts for task in VECTORS},
     **{("sound", task): sound for task in ("classification", "binary")},
+    **{("sound", task): heard for task in ("multilabel", "regression")},
     ("texts", "token_classification"): tagged,
     ("texts", "translation"): parallel,
     ("pairs", "retrieval"): captioned,

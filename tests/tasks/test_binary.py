@@ -15,7 +15,7 @@ OUTPUTS = torch.tensor([[-2.0], [0.5], [0.3], [1.5], [-0.1], [0.5]])
 
 @pytest.fixture
 def task():
-    return Binary(nn.Linear, "accuracy", None)
+    return Binary(nn.Linear, "accuracy", None, 0.0)
 
 
 def test_the_head_has_one_output(task):
@@ -35,7 +35,7 @@ def test_probabilities_are_those_of_a_softmax_over_0_and_the_logit(task):
 
 @pytest.mark.parametrize(("given", "weight"), [("balanced", 4 / 2), (3.0, 3.0)])
 def test_a_positive_counts_as_much_as_is_asked(given, weight):
-    task = Binary(nn.Linear, "accuracy", given)
+    task = Binary(nn.Linear, "accuracy", given, 0.0)
     task.fit(Y, 2)
     p = OUTPUTS[:, 0].sigmoid()
     expected = -(weight * Y * p.log() + (1 - Y) * (1 - p).log()).mean()
@@ -73,4 +73,4 @@ def test_metrics_are_sklearns(task):
 )
 def test_labels_or_weights_that_do_not_fit_are_refused(y, outputs, weight, said):
     with pytest.raises(InputError, match=said):
-        Binary(nn.Linear, "accuracy", weight).fit(y, outputs)
+        Binary(nn.Linear, "accuracy", weight, 0.0).fit(y, outputs)

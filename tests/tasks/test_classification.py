@@ -19,7 +19,7 @@ BACKBONE, EXAMPLE = mlp(ArrayInput.of(4), [5]), torch.ones(2, 4)
 
 @pytest.fixture
 def task():
-    return Classification(nn.Linear, "accuracy", None, 0.0)
+    return Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
 
 
 def test_the_loss_is_the_mean_negative_log_probability_of_the_label(task):
@@ -65,7 +65,7 @@ def test_the_head_is_built_from_features_and_classes():
     def build(features, classes):
         return nn.Sequential(nn.Linear(features, 7), nn.Linear(7, classes))
 
-    head = Classification(build, "accuracy", None, 0.0).build_head(BACKBONE, 3, EXAMPLE)
+    head = Classification(build, "accuracy", None, 0.0, 0.0).build_head(BACKBONE, 3, EXAMPLE)
     assert head(BACKBONE(EXAMPLE)).shape == (2, 3)
     assert len(head) == 2
 
@@ -95,7 +95,7 @@ def test_epochs_are_chosen_by_one_of_its_own_metrics(task):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [[1.0, 2.0, 5.0], "balanced"])
 def test_over_the_whole_training_set_the_weighted_loss_is_torchs(weights, smoothing):
-    task = Classification(nn.Linear, "accuracy", weights, smoothing)
+    task = Classification(nn.Linear, "accuracy", weights, smoothing, 0.0)
     task.fit(Y, 3)
     given = torch.tensor([6 / 1, 6 / 2, 6 / 3] if weights == "balanced" else weights)
     expected = nn.functional.cross_entropy(OUTPUTS, Y, given, reduction="sum", label_smoothing=smoothing)
@@ -103,7 +103,7 @@ def test_over_the_whole_training_set_the_weighted_loss_is_torchs(weights, smooth
 
 
 def test_balanced_classes_pull_alike_on_a_net_that_knows_nothing():
-    task = Classification(nn.Linear, "accuracy", "balanced", 0.0)
+    task = Classification(nn.Linear, "accuracy", "balanced", 0.0, 0.0)
     task.fit(Y, 3)
     outputs = torch.zeros(6, 3, requires_grad=True)
     task.loss(outputs, Y).backward()
@@ -111,7 +111,7 @@ def test_balanced_classes_pull_alike_on_a_net_that_knows_nothing():
 
 
 def test_the_mean_of_batches_of_one_is_the_loss_of_all():
-    task = Classification(nn.Linear, "accuracy", "balanced", 0.0)
+    task = Classification(nn.Linear, "accuracy", "balanced", 0.0, 0.0)
     task.fit(Y, 3)
     single = torch.stack([task.loss(row, label) for row, label in zip(OUTPUTS.split(1), Y.split(1), strict=True)])
     torch.testing.assert_close(single.mean(), task.loss(OUTPUTS, Y))
@@ -136,9 +136,9 @@ def test_a_mixture_of_two_labels_costs_the_mixture_of_their_losses(task):
 )
 def test_labels_or_weights_that_do_not_fit_are_refused(y, weights, said):
     with pytest.raises(InputError, match=said):
-        Classification(nn.Linear, "accuracy", weights, 0.0).fit(y, 3)
+        Classification(nn.Linear, "accuracy", weights, 0.0, 0.0).fit(y, 3)
 
 
 def test_a_label_smoothing_that_is_no_share_is_refused():
     with pytest.raises(InputError, match=r"label_smoothing=1.5: a share"):
-        Classification(nn.Linear, "accuracy", None, 1.5)
+        Classification(nn.Linear, "accuracy", None, 1.5, 0.0)

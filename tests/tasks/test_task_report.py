@@ -21,10 +21,10 @@ MISSING = torch.rand(N, C, generator=GENERATOR) < 0.3
 LABELS = nn.functional.one_hot(Y, C).float().masked_fill(MISSING, float("nan"))
 NUMBERS = torch.randn(N, C, generator=GENERATOR).masked_fill(MISSING, float("nan"))
 
-CLASSIFICATION = Classification(nn.Linear, "accuracy", None, 0.0)
+CLASSIFICATION = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
 CASES = {
     "classification": (CLASSIFICATION, LOGITS, Y, C),
-    "binary": (Binary(nn.Linear, "accuracy", None), LOGITS[:, :1], (Y == 0).long(), 2),
+    "binary": (Binary(nn.Linear, "accuracy", None, 0.0), LOGITS[:, :1], (Y == 0).long(), 2),
     "multilabel": (MultiLabel(nn.Linear, "auroc", None), LOGITS, LABELS, C),
     "regression": (Regression(nn.Linear, "r2", "squared"), LOGITS, NUMBERS, C),
     "reconstruction": (Reconstruction(nn.Linear, "mean_squared_error"), LOGITS, LOGITS + 1, C),

@@ -60,7 +60,7 @@ def in_timms_words(backbone: Backbone, state: dict[str, Tensor]) -> dict[str, Te
         state: the package's 296 tensors, the classifier's two last.
 
     Returns:
-        The tensors under their new names; unchanged if they are not as many as the net's.
+        The tensors under their new names; unchanged if they are not as many.
 
     Raises:
         InputError: the backbone is another net.
@@ -70,6 +70,5 @@ def in_timms_words(backbone: Backbone, state: dict[str, Tensor]) -> dict[str, Te
             f"source.weights=package:{LITE0} are the weights of EfficientNet-Lite0, the backbone is "
             f"'{backbone.name}'; choose backbone=efficientnet_lite0"
         )
-    keys = list(backbone.net.state_dict())
-    values = [value for key, value in state.items() if not key.startswith("_fc.")]
-    return dict(zip(keys, values, strict=True)) if len(keys) == len(values) else state
+    keys = [*backbone.net.state_dict(), "classifier.weight", "classifier.bias"]
+    return dict(zip(keys, state.values(), strict=True)) if len(keys) == len(state) else state

@@ -86,7 +86,9 @@ def _created(name: str, shape: Sequence[int], pretrained: bool = False) -> Any:
         names = timm.list_models()
         near = nearest(name, names)
         raise InputError(f"backbone.name={name}: timm has no such net{near} (timm.list_models() has {len(names)})")
-    settings: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "in_chans": shape[0]}
+    settings: dict[str, Any] = {"pretrained": pretrained, "in_chans": shape[0]}
+    if not pretrained:
+        settings["num_classes"] = 0
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         settings["img_size"] = tuple(shape[1:])

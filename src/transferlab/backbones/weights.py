@@ -8,7 +8,7 @@ from urllib.error import URLError
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferlab.backbones import cifar, packages, timm
 from transferlab.backbones.base import Backbone
@@ -39,23 +39,53 @@ def load(backbone: Backbone, origin: str) -> None:
         InputError: no such weights or file, a file with code in it, weights of another architecture, or numbers that
             are none.
     """
+    if origin.startswith("towers:"):
+        return _into_towers(backbone, origin.removeprefix("towers:"))
+    _insert(backbone, _state(backbone, origin), origin)
+    backbone.origin = origin
+
+
+def classifier(backbone: Backbone, origin: str) -> nn.Linear | None:
+    """The classifier that an origin's net had on its features, where it has one linear layer there.
+
+    Args:
+        backbone: that the origin's weights fit; it stays as it is.
+        origin: as for `load`; a file may be that of a run of ours, whose head then is meant.
+
+    Returns:
+        A layer from the features to the origin's outputs; None where there is none.
+    """
+    if origin.startswith("towers:"):
+        return None
+    state = {key.removeprefix("module."): value for key, value in _state(backbone, origin).items()}
+    prefixes = tuple(f"{path}." for path in (*backbone.ignored, "head"))
+    found = [key for key, value in state.items() if key.startswith(prefixes) and _fits(key, value, backbone)]
+    if len(found) != 1:
+        return None
+    weight, bias = state[found[0]], state.get(f"{found[0].removesuffix('weight')}bias")
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.load_state_dict({"weight": weight, **({} if bias is None else {"bias": bias})})
+    return layer
+
+
+def _fits(key: str, value: Tensor, backbone: Backbone) -> bool:
+    return key.endswith(".weight") and value.ndim == 2 and value.shape[1] == backbone.features
+
+
+def _state(backbone: Backbone, origin: str) -> dict[str, Tensor]:
+    """All tensors of an origin, under the names that the backbone's net has for them."""
     match origin.partition(":"):
         case ("torchvision", ":", name):
-            state = _from_torchvision(backbone.name, name)
+            return _from_torchvision(backbone.name, name)
         case ("timm", ":", tag):
-            state = timm.pretrained(backbone, tag)
+            return timm.pretrained(backbone, tag)
         case ("hub", ":", place):
-            state = _from_transformers(backbone, place)
+            return _from_transformers(backbone, place)
         case ("package", ":", name):
-            state = _from_package(backbone, name)
-        case ("towers", ":", origins):
-            return _into_towers(backbone, origins)
+            return _from_package(backbone, name)
         case ("cifar_resnets", ":", folder):
-            state = read_tensors(cifar.published(backbone, Path(folder)))
-        case _:
-            state = _translated(backbone, read_tensors(Path(origin)), origin)
-    _insert(backbone, state, origin)
-    backbone.origin = origin
+            return read_tensors(cifar.published(backbone, Path(folder)))
+    return _translated(backbone, read_tensors(Path(origin)), origin)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -61,6 +61,23 @@ def names(arrays: Mapping[str, Any], largest: int) -> tuple[str, ...]:
     return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in arrays["classes"].tolist())
 
 
+def labelled(y: Any, origin: str) -> Any:
+    """The places of samples that have a label: classes of -1 are missing.
+
+    Args:
+        y: labels, (N, ...).
+        origin: the array, for messages.
+
+    Raises:
+        InputError: none has one.
+    """
+    if y.dtype.kind not in "iu" or y.ndim != 1:
+        return np.arange(y.shape[0] if y.ndim else 0)
+    if y.size and (y == -1).all():
+        raise InputError(f"{origin} is -1 everywhere, which means that no sample has a class")
+    return np.flatnonzero(y != -1)
+
+
 def _npz(path: str) -> Mapping[str, Any]:
     with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

@@ -15,8 +15,9 @@ from transferlab.errors import InputError
 def npz(path: str, range: Sequence[float]) -> Splits:
     """Read `x_train, y_train` and, where they are, `x_test, y_test, classes` from a `.npz` or HDF5 file.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W), tables (N, D) of any number. Labels are integers from 0, (N,);
-    or floats: numbers to predict, (N,) or (N, K), or several labels of 0 and 1, (N, L), NaN where one is missing.
+    Images are (N, H, W), (N, H, W, C) or (N, C, H, W), tables (N, D) of any number. Labels are integers from 0, (N,),
+    and -1 where one is missing: such samples are left out and counted; or floats: numbers to predict, (N,) or (N, K),
+    or several labels of 0 and 1, (N, L), NaN where one is missing.
 
     Args:
         path: of the file.
@@ -60,12 +61,16 @@ def hdf5(
 
 def _splits(arrays: Mapping[str, Any], shape: Sequence[int] | None, range: Sequence[float], path: str) -> Splits:
     classes = _names(arrays, path)
-    held = {}
+    held, left_out = {}, 0
     for split in ("train", "test"):
         if f"x_{split}" in arrays:
+            y = arrays[f"y_{split}"]
             x = _inputs(arrays[f"x_{split}"], shape, range, f"{path}: x_{split}")
-            held[split] = _samples(x, arrays[f"y_{split}"], len(classes), f"{path}:{split}")
-    return Splits(held["train"], held.get("test"), classes)
+            rows = archive.labelled(y, f"{path}: y_{split}")
+            whole = _samples(x, y, len(classes), f"{path}:{split}")
+            held[split] = whole.take(torch.from_numpy(rows)) if len(rows) < len(whole) else whole
+            left_out += len(whole) - len(rows)
+    return Splits(held["train"], held.get("test"), classes, left_out)
 
 
 def _names(arrays: Mapping[str, Any], path: str) -> tuple[str, ...]:
@@ -114,7 +119,7 @@ def _bytes(x: Any, range: Sequence[float], origin: str) -> Any:
 def _samples(x: Tensor, y: Any, outputs: int, origin: str) -> InMemory:
     split = origin.rpartition(":")[2]
     if y.dtype.kind in "iu":
-        return checked(x, torch.from_numpy(y.astype(np.int64)), outputs, origin)
+        return checked(x, torch.from_numpy(np.where(y == -1, 0, y.astype(np.int64))), outputs, origin)
     if y.dtype.kind != "f" or y.ndim not in (1, 2) or (y.shape[1] if y.ndim == 2 else 1) != outputs:
         raise InputError(
             f"{origin}: y_{split} is {y.dtype} of the shape {y.shape}; classes are integers (N,), numbers to predict "

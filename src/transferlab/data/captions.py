@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from transferlab.data.duplicates import digests
+from transferlab.data.cells import written
+from transferlab.data.duplicates import Identities, digests, identities
 from transferlab.data.images import Cached, Images, Opened
 from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Target
@@ -32,10 +33,12 @@ class Captions:
     Attributes:
         images: N of them, one that has several texts as often.
         texts: likewise, labelled by what belongs together.
+        groups: which pairs have one image, (N,); None: each has its own.
     """
 
     images: Samples
     texts: Samples
+    groups: Sequence[int] | None = None
 
     @property
     def y(self) -> Tensor:
@@ -50,7 +53,8 @@ class Captions:
         return Pair(self.images[indices][0], texts), y
 
     def take(self, indices: Tensor) -> "Captions":  # noqa: D102
-        return Captions(self.images.take(indices), self.texts.take(indices))
+        groups = None if self.groups is None else [self.groups[index] for index in indices.tolist()]
+        return Captions(self.images.take(indices), self.texts.take(indices), groups)
 
     def relabelled(self, y: Tensor) -> "Captions":  # noqa: D102
         # what trains is the pair: under another label the text would go on telling the truth
@@ -60,7 +64,7 @@ class Captions:
 
     def prepared(self, input: Input) -> "Captions":  # noqa: D102
         pair = expect(input, PairInput, "pairs of images and texts", _HINT)
-        return Captions(self.images.prepared(pair.first), self.texts.prepared(pair.second))
+        return replace(self, images=self.images.prepared(pair.first), texts=self.texts.prepared(pair.second))
 
     def fingerprint(self) -> str:  # noqa: D102
         both = f"{self.images.fingerprint()} {self.texts.fingerprint()}"
@@ -69,6 +73,10 @@ class Captions:
     def digests(self) -> list[bytes]:
         """A hash of each image with its text."""
         return [image + text for image, text in zip(digests(self.images), digests(self.texts), strict=True)]
+
+    def identities(self) -> Identities:
+        """Of the images: one is the same sample under another caption, or with a class."""
+        return identities(self.images)
 
 
 def captions(
@@ -85,7 +93,7 @@ def captions(
 
     Args:
         path: the training split.
-        test: the test split; None: it is cut from training, which then must have one caption for each image.
+        test: the test split; None: it is cut from training. No cut parts the captions of one image.
         root: the folder that the images' paths start from; None: that of the table.
         image: the column of paths; rows with one path are captions of one image.
         text: the column of captions.
@@ -94,15 +102,9 @@ def captions(
         cache: the folder for tokens, or None.
 
     Raises:
-        InputError: a file, column, cell or image that is missing, no rows, or captions of one image that would fall
-            into both splits.
+        InputError: a file, column, cell or image that is missing, no rows, or an image in both files.
     """
     train = _read(path, "target.data.path", root, image, text, encoding)
-    if test is None and (twice := train.image.duplicated()).any():
-        raise InputError(
-            f"{path}: {train.image[twice].iloc[0]} has several captions, which would fall into both splits: cut it by "
-            "images into two files, and name the second as target.data.test"
-        )
     held = None if test is None else _read(test, "target.data.test", root, image, text, encoding)
     if held is not None and (both := set(train.image) & set(held.image)):
         raise InputError(f"{test}: {min(both)} is in {path} too; an image belongs to one split")
@@ -201,10 +203,7 @@ def _table(path: Path, key: str, encoding: str) -> "pd.DataFrame":
     try:
         if path.suffix == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False, encoding=encoding)
-        # NA or null is a word like any other
-        return pd.read_csv(
-            path, sep=_SEPARATORS[path.suffix], dtype=str, keep_default_na=False, na_values=[""], encoding=encoding
-        )
+        return written(path, sep=_SEPARATORS[path.suffix], encoding=encoding)
     except (UnicodeDecodeError, LookupError) as error:
         raise InputError(f"{path} is not in encoding={encoding} ({error}); set target.data.encoding") from error
     except (ValueError, OSError) as error:  # pandas' own errors of parsing are among them
@@ -217,7 +216,7 @@ def _samples(table: "pd.DataFrame", in_memory: bool, cache: str | None) -> Capti
     # the file is opened by its own number, so that an image with several captions is one image of the set
     images = Images(Opened(list(files)), tuple(files), y, y)
     corpus = Corpus(list(table.text), None, partial(_row, str(table.place.iloc[0])), cache)
-    return Captions(Cached(images) if in_memory else images, Texts.of(corpus, y))
+    return Captions(Cached(images) if in_memory else images, Texts.of(corpus, y), numbers.tolist())
 
 
 def _row(origin: str, number: int) -> str:

@@ -69,28 +69,51 @@ def long_tail(y: Labels, factor: float, rng: np.random.Generator, classes: int) 
     return _per_class(y, [max(1, round(share * int((y == c).sum()))) for c, share in enumerate(shares)], rng)
 
 
-def hold_out(y: Labels, share: float, rng: np.random.Generator) -> tuple[Indices, Indices]:
+def hold_out(
+    y: Labels, share: float, rng: np.random.Generator, groups: Indices | None = None
+) -> tuple[Indices, Indices]:
     """Cut the share of each class, rounded, from the samples: (kept, held out).
+
+    Args:
+        y: labels, (N,).
+        share: in [0, 1).
+        rng: draws which.
+        groups: of the samples, (N,); each is kept or held out as a whole, at least one of both, and the share is the
+            nearest that is possible in the order drawn, of all samples in place of each class. None: no groups.
 
     Raises:
         InputError: the share lies outside [0, 1).
     """
     if not 0 <= share < 1:
         raise InputError(f"a held-out share of {share}: it lies in [0, 1)")
-    held = _per_class(y, [round(share * int((y == label).sum())) for label in range(int(y.max(initial=-1)) + 1)], rng)
+    if groups is None:
+        wanted = [round(share * int((y == label).sum())) for label in range(int(y.max(initial=-1)) + 1)]
+        held = _per_class(y, wanted, rng)
+    else:
+        held = _whole_groups(groups, round(share * len(y)), rng)
     return np.setdiff1d(np.arange(len(y)), held), held
 
 
-def fold(y: Labels, folds: int, index: int, seed: int) -> tuple[Indices, Indices]:
+def fold(y: Labels, folds: int, index: int, seed: int, groups: Indices | None = None) -> tuple[Indices, Indices]:
     """The `index`-th of `folds` stratified folds: (training, held out).
 
+    Args:
+        y: labels, (N,).
+        folds: how many.
+        index: from 0.
+        seed: draws which sample lies in which.
+        groups: of the samples, (N,); each lies in one fold as a whole, as many groups in each fold, whatever their
+            classes. None: no groups.
+
     Raises:
-        InputError: fewer than two folds, no such fold, or a class with fewer samples than folds.
+        InputError: fewer than two folds, no such fold, or a class with fewer samples, or fewer groups, than folds.
     """
     from sklearn.model_selection import StratifiedKFold
 
     if folds < 2 or not 0 <= index < folds:
         raise InputError(f"target.fold={index} of target.folds={folds}: at least 2 folds, counted from 0")
+    if groups is not None:
+        return _fold_of_groups(groups, folds, index, seed)
     if (smallest := int(np.unique(y, return_counts=True)[1].min())) < folds:
         raise InputError(
             f"target.folds={folds}: the smallest class has {smallest} labels; take at most that many folds"
@@ -119,8 +142,8 @@ def noisy(y: Labels, share: float, classes: int, rng: np.random.Generator) -> La
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
     """Each name once: whole numbers in their order, others in the alphabet's."""
     found = set(names)
-    whole = all(name.lstrip("-").isdecimal() for name in found)
-    return tuple(sorted(found, key=int) if whole else sorted(found))
+    whole = all(name.removeprefix("-").isdecimal() for name in found)
+    return tuple(sorted(found, key=lambda name: (int(name), name)) if whole else sorted(found))
 
 
 def check_known(names: Iterable[str], training: Iterable[str], origin: str, training_origin: str) -> None:
@@ -140,3 +163,25 @@ def _per_class(y: Labels, wanted: list[int], rng: np.random.Generator) -> Indice
     """`wanted[c]` samples of each class c; the first k of a class do not depend on k, so budgets are nested."""
     chosen = [rng.permutation(np.flatnonzero(y == label))[:count] for label, count in enumerate(wanted)]
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+
+
+def _whole_groups(groups: Indices, wanted: int, rng: np.random.Generator) -> Indices:
+    """Samples of groups that are drawn one by one, as near to `wanted` as they come; some groups are left."""
+    names, counts = np.unique(groups, return_counts=True)
+    order = rng.permutation(len(names))
+    reached = np.cumsum(counts[order])
+    taken = 0 if wanted == 0 else min(1 + int(np.abs(reached - wanted).argmin()), len(names) - 1)
+    return np.flatnonzero(np.isin(groups, names[order[:taken]]))
+
+
+def _fold_of_groups(groups: Indices, folds: int, index: int, seed: int) -> tuple[Indices, Indices]:
+    """As scikit-learn's GroupKFold that shuffles."""
+    names = np.unique(groups)
+    if len(names) < folds:
+        raise InputError(
+            f"target.folds={folds}: the labels are of {len(names)} groups that belong together; take at most that many "
+            "folds"
+        )
+    chosen = np.array_split(np.random.default_rng(seed).permutation(names), folds)[index]
+    held = np.isin(groups, chosen)
+    return np.flatnonzero(~held), np.flatnonzero(held)

@@ -1,6 +1,7 @@
-"""A user's own images as a table lists them."""
+"""A user's own files as a table lists them: how it is read, and images by it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,77 @@ from transferlab.data.images import Cached, Images, Opened
 from transferlab.data.labels import check_known, ordered
 from transferlab.data.samples import Samples, Splits
 from transferlab.errors import InputError
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a manifest lists.
+
+    Attributes:
+        files: N of them.
+        y: classes (N,), -1 where a cell is empty; numbers (N,) or (N, K) or labels of 0 and 1 (N, L), NaN likewise.
+        tested: which are the test split, (N,).
+        classes: names of the classes or outputs.
+    """
+
+    files: Sequence[str]
+    y: Tensor
+    tested: Any
+    classes: tuple[str, ...]
+
+    def splits(self, path: str, samples: Callable[[Sequence[str], Tensor], Samples]) -> Splits:
+        """Both splits, without files that have no class.
+
+        Args:
+            path: of the manifest, for messages.
+            samples: makes them of files and labels.
+
+        Raises:
+            InputError: there is nothing to train on.
+        """
+        unlabelled = np.zeros(len(self.y), bool) if self.y.is_floating_point() else self.y.numpy() < 0
+        train, test = (np.flatnonzero(rows & ~unlabelled) for rows in (~self.tested, self.tested))
+        if not len(train):
+            raise InputError(f"{path} lists no labelled files to train on")
+        held = [
+            samples([self.files[row] for row in rows.tolist()], self.y[torch.from_numpy(rows)])
+            for rows in (train, test)
+        ]
+        return Splits(held[0], held[1] if len(test) else None, self.classes, int(unlabelled.sum()))
+
+
+def listed(
+    path: str,
+    root: str | None,
+    file: str,
+    label: str | Sequence[str],
+    numbers: bool,
+    separator: str | None,
+    split: str | None,
+) -> Listed:
+    """Read a `.csv` or `.parquet` that lists labelled files, one a row.
+
+    Args:
+        path: the table.
+        root: the folder that its paths start from; None: the table's own.
+        file: the column of paths.
+        label: the column of classes. Several are labels of 0 and 1, or numbers to predict.
+        numbers: whether a single column holds numbers to predict too.
+        separator: what stands between the names in a cell that names several labels; None: a cell is one class.
+        split: the column that says `train` or `test`; None: there is none, and test samples are cut from training.
+
+    Raises:
+        InputError: no such file or column, an empty cell, a file that is missing, a class only in the test split.
+    """
+    columns = [label] if isinstance(label, str) else list(label)
+    frame = cells.opened(path, "path", [file, *columns, *([split] if split else [])])
+    files = _files(frame, file, Path(root) if root else Path(path).parent, path)
+    tested = _tested(frame, split, path)
+    if numbers or len(columns) > 1:
+        return Listed(files, cells.predicted(frame, columns, path), tested, tuple(columns))
+    words = cells.as_words(frame[columns[0]]).map(str.strip, na_action="ignore").replace("", np.nan)
+    y, classes = _one(words, tested, path) if separator is None else _several(words, separator, tested, path)
+    return Listed(files, y, tested, classes)
 
 
 def image_manifest(
@@ -28,35 +100,26 @@ def image_manifest(
     """Read the images that a `.csv` or `.parquet` lists, one a row.
 
     Args:
-        path: the table.
-        root: the folder that its paths start from; None: the table's own.
-        file: the column of paths.
-        label: the column of classes. Several are labels of 0 and 1, or numbers to predict.
-        numbers: whether a single column holds numbers to predict too.
-        separator: what stands between the names in a cell that names several labels; None: a cell is one class.
-        split: the column that says `train` or `test`; None: there is none, and test samples are cut from training.
+        path: see `listed`, as are all but the last.
+        root: likewise.
+        file: likewise.
+        label: likewise.
+        numbers: likewise.
+        separator: likewise.
+        split: likewise.
         in_memory: decode and resize once, at the start.
 
     A row whose class is empty is left out and counted; of several labels or numbers an empty cell is a missing one.
 
     Raises:
-        InputError: no such file or column, an empty cell, an image that is missing, a class only in the test split.
+        InputError: as `listed`.
     """
-    columns = [label] if isinstance(label, str) else list(label)
-    frame = cells.opened(path, "path", [file, *columns, *([split] if split else [])])
-    files = _files(frame, file, Path(root) if root else Path(path).parent, path)
-    tested = _tested(frame, split, path)
-    if numbers or len(columns) > 1:
-        y, classes = cells.predicted(frame, columns, path), tuple(columns)
-    elif separator is not None:
-        y, classes = _several(cells.as_words(frame[columns[0]]), separator, tested, path)
-    else:
-        y, classes = _one(cells.as_words(frame[columns[0]]), tested, path)
-    labelled = y.numpy() >= 0 if not y.is_floating_point() else np.ones(len(y), bool)
-    train, test = (_images(files, y, np.flatnonzero(rows & labelled), in_memory) for rows in (~tested, tested))
-    if not len(train):
-        raise InputError(f"{path} lists no labelled images to train on")
-    return Splits(train, test if len(test) else None, classes, int((~labelled).sum()))
+
+    def images(files: Sequence[str], y: Tensor) -> Samples:
+        read = Images.of(Opened(files), files, y)
+        return Cached(read) if in_memory else read
+
+    return listed(path, root, file, label, numbers, separator, split).splits(path, images)
 
 
 def _files(frame: Any, column: str, base: Path, path: str) -> list[str]:
@@ -80,10 +143,9 @@ def _tested(frame: Any, column: str | None, path: str) -> Any:
 
 
 def _filled(frame: Any, column: str, path: str) -> list[str]:
-    words = cells.as_words(frame[column])
-    if (empty := words.isna().to_numpy()).any():
+    if (empty := frame[column].isna().to_numpy()).any():
         raise InputError(f"{path}, row {int(empty.argmax()) + 1} has nothing in column '{column}'; fill or remove it")
-    return [str(word).strip() for word in words]
+    return [str(word).strip() for word in frame[column]]
 
 
 def _one(words: Any, tested: Any, path: str) -> tuple[Tensor, tuple[str, ...]]:
@@ -104,9 +166,3 @@ def _several(words: Any, separator: str, tested: Any, path: str) -> tuple[Tensor
     check_known(used[1], classes, f"the test split of {path}", "its training split")
     rows = [[np.nan if one is None else float(name in one) for name in classes] for one in named]
     return torch.tensor(rows, dtype=torch.float32), classes
-
-
-def _images(files: Sequence[str], y: Tensor, rows: Any, in_memory: bool) -> Samples:
-    chosen = [files[row] for row in rows]
-    images = Images.of(Opened(chosen), chosen, y[torch.from_numpy(rows)])
-    return Cached(images) if in_memory else images

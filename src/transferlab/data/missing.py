@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferlab.data.duplicates import Traced, digests
+from transferlab.data.duplicates import Identities, Traced, digests, identities
 from transferlab.data.ragged import Ragged
-from transferlab.data.samples import InMemory, Samples, Splits
+from transferlab.data.samples import InMemory, Samples, Splits, groups
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.inputs.text import TextInput
@@ -90,6 +90,11 @@ class Holed:
     def y(self) -> Tensor:  # noqa: D102
         return self.samples.y
 
+    @property
+    def groups(self) -> Sequence[int] | None:  # noqa: D102
+        found = groups(self.samples)
+        return None if found is None else found.tolist()
+
     def __len__(self) -> int:
         return len(self.samples)
 
@@ -117,6 +122,10 @@ class Holed:
     def digests(self) -> list[bytes]:
         """Of each sample as it was read."""
         return digests(self.samples)
+
+    def identities(self) -> Identities:
+        """Likewise."""
+        return identities(self.samples)
 
     def place(self, index: int) -> str:
         """Where a sample comes from."""

@@ -1,6 +1,6 @@
 """Batches by domain: `target` always, `source` where the strategy reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ Domain: TypeAlias = tuple[Value, Tensor]
 """Inputs x as the backbone takes them, and labels y (B, ...)."""
 
 _EVALUATION_BATCH = 256
+_NO_SOURCE = "the strategy reads source data, but this source has none; choose e.g. source=mnist5k"
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,16 @@ class TransferData(LightningDataModule):
 
     Args:
         parts: the target, cut.
-        source: the source's data, or None; only its training split is read, whole, and only where `reads` has `source`.
+        source: its data, or None; only its training split is read, whole, and only where the strategy reads it.
         reads: the domains that the strategy reads.
         input: what the backbone takes.
-        reconstructs: whether the labels of a batch are its normalised inputs.
+        reconstructs: whether the labels of a batch are its normalised inputs, in training as they were before what
+            changes them once they are normalised.
         batch_size: samples of each domain in a step.
         workers: loader processes for samples that do not lie in memory, and for costly augmentation.
         seed: of the run.
         augmentation: what becomes of training samples, the source's likewise; None: nothing.
+        studies: the domains that it goes through once, before the first step.
 
     Raises:
         InputError: the strategy reads a source that has no data, or the data do not fit the backbone.
@@ -80,16 +83,18 @@ class TransferData(LightningDataModule):
         workers: int,
         seed: int,
         augmentation: Augmentation | None = None,
+        studies: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: at least 1")
-        if "source" in reads and source is None:
-            raise InputError("the strategy reads source data, but this source has none; choose e.g. source=mnist5k")
+        if "source" in reads | studies and source is None:
+            raise InputError(_NO_SOURCE)
         self.train = parts.train.prepared(input)
         self.val = parts.val.prepared(input) if parts.val is not None else None
         self.test = parts.test.prepared(input)
-        self.source = source.train.prepared(input) if source is not None and "source" in reads else None
+        self.source = source.train.prepared(input) if source is not None and "source" in reads | studies else None
+        self._reads = reads
         self.input, self.reconstructs = input, reconstructs
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         # fit for the domain that it is made for: sets may have different classes
@@ -102,14 +107,28 @@ class TransferData(LightningDataModule):
         """A mapping of domains; an epoch is one pass over the target."""
         target = Shuffled(len(self.train), self.batch_size, self.seed)
         loaders = {"target": self._training_loader(self.train, target, "target")}
-        if self.source is not None:
+        if self.source is not None and "source" in self._reads:
             source = Stream(len(self.source), self.batch_size, len(target), derive(self.seed, "source"))
             loaders["source"] = self._training_loader(self.source, source, "source")
         return CombinedLoader(loaders, mode="min_size")
 
+    def studied(self, domain: str, size: int) -> Iterator[Domain]:
+        """The training samples of a domain in order, without augmentation, in batches of `size` at most.
+
+        Raises:
+            InputError: the source has no data.
+        """
+        samples = self.train if domain == "target" else self.source
+        if samples is None:
+            raise InputError(_NO_SOURCE)
+        for batch in torch.split(torch.arange(len(samples)), size):
+            yield self._normalised(*samples[batch.tolist()])
+
     def rehearsal(self, size: int) -> Mapping[str, Domain]:
         """A batch of the first samples of each domain, as training would see them."""
-        domains = {"target": self.train, **({"source": self.source} if self.source is not None else {})}
+        domains = {"target": self.train}
+        if self.source is not None and "source" in self._reads:
+            domains["source"] = self.source
         found = {}
         for domain, samples in domains.items():
             training = self._training(samples, domain)
@@ -133,15 +152,12 @@ class TransferData(LightningDataModule):
         return self._normalised(*batch)
 
     def _augmented(self, domain: str, x: Value, y: Tensor, seeds: list[int]) -> Domain:
-        x = self.input.normalised(x)
-        if seeds:
-            x, y = self._augmentations[domain].normalised(x, y, seeds)
-        return self._labelled(x, y)
+        x, y = self._normalised(x, y)
+        # who reconstructs is to find what was there before: the labels are set by now
+        return self._augmentations[domain].normalised(x, y, seeds) if seeds else (x, y)
 
     def _normalised(self, x: Value, y: Tensor) -> Domain:
-        return self._labelled(self.input.normalised(x), y)
-
-    def _labelled(self, x: Value, y: Tensor) -> Domain:
+        x = self.input.normalised(x)
         if self.reconstructs:
             if not isinstance(x, Tensor):
                 raise InputError("task=reconstruction rebuilds images and tables, not sequences")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from transferlab.data.duplicates import Identities
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import Splits
 from transferlab.data.text import Corpus
@@ -65,6 +66,10 @@ class Parallel:
     def digests(self) -> list[bytes]:
         """A hash of each text that is read."""
         return [bytes.fromhex(self.sources.fingerprint([position])) for position in self.positions.tolist()]
+
+    def identities(self) -> Identities:
+        """Of each text that is read."""
+        return self.sources.identities(self.positions.tolist())
 
     def place(self, index: int) -> str:
         """Where a pair stands."""

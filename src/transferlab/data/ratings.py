@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from transferlab.data.cells import absent, row_hashes, written
+from transferlab.data.duplicates import Identities
 from transferlab.data.samples import InMemory, Splits
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input, expect
@@ -25,12 +27,14 @@ class Ratings:
         y: ratings; NaN where one is missing.
         users: how many there are, of all files that were read.
         items: likewise.
+        names: a hash of the names of each rating's user and item, (N, 1): rows differ from set to set.
     """
 
     ids: Tensor
     y: Tensor
     users: int
     items: int
+    names: Identities
 
     def __len__(self) -> int:
         return len(self.y)
@@ -40,7 +44,7 @@ class Ratings:
         return self.ids[index], self.y[index]
 
     def take(self, indices: Tensor) -> "Ratings":  # noqa: D102
-        return replace(self, ids=self.ids[indices], y=self.y[indices])
+        return replace(self, ids=self.ids[indices], y=self.y[indices], names=self.names[indices.numpy()])
 
     def relabelled(self, y: Tensor) -> "Ratings":  # noqa: D102
         return replace(self, y=y)
@@ -54,6 +58,10 @@ class Ratings:
                 f"backbone.input.items={self.items}"
             )
         return self
+
+    def identities(self) -> Identities:
+        """Of the names."""
+        return self.names
 
     def fingerprint(self) -> str:  # noqa: D102
         return InMemory(self.ids, self.y).fingerprint()
@@ -95,7 +103,8 @@ def ratings(
     items, item_rows = _numbered([rows[item] for rows in tables])
     ids = torch.from_numpy(np.stack([user_rows, item_rows], 1))
     y = torch.from_numpy(_numbers(table, rating, path).astype(np.float32))
-    read = Ratings(ids, y, users, items)
+    names = row_hashes(table[[user, item]])
+    read = Ratings(ids, y, users, items, names)
     if time is None:
         return Splits(read, None, (str(rating),))
     if not 0 < latest < 1 or not 0 < (held := round(latest * len(read))) < len(read):
@@ -110,9 +119,8 @@ def _table(path: str, columns: Sequence[str | int], separator: str, header: bool
     if not Path(path).is_file():
         raise InputError(f"target.data.path={path}: there is no such file")
     try:
-        table = pd.read_csv(
-            path, sep=separator, header=0 if header else None, dtype=str, engine="python" if len(separator) > 1 else "c"
-        )
+        engine: Any = "python" if len(separator) > 1 else "c"
+        table = written(path, sep=separator, header=0 if header else None, engine=engine)
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is no table with '{separator}' between its columns: {error}") from error
     for column in columns:
@@ -130,10 +138,10 @@ def _check_column(table: pd.DataFrame, column: str | int, path: str) -> None:
 
 
 def _numbers(table: pd.DataFrame, column: str | int, path: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A column of numbers, NaN where a cell is empty."""
+    """A column of numbers, NaN where a cell is empty or says so."""
     _check_column(table, column, path)
     numbers = pd.to_numeric(table[column], errors="coerce")
-    wrong = (numbers.isna() & table[column].notna()) | numbers.isin([np.inf, -np.inf])
+    wrong = (numbers.isna() & ~absent(table[column])) | numbers.isin([np.inf, -np.inf])
     if wrong.any():
         row = _first(wrong)
         raise InputError(

@@ -3,17 +3,16 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pandas as pd
 import soundfile
 import torch
 
 from transferlab.data.audio import Reading, Waves
 from transferlab.data.labels import check_known
+from transferlab.data.manifest import listed
 from transferlab.data.samples import Splits
 from transferlab.errors import InputError, unknown
-from transferlab.inputs.origins import first_line
 
 _DIGIT = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
 _PUBLISHED_TEST = 5
@@ -54,48 +53,36 @@ def audio_manifest(
     path: str,
     root: str | None,
     file: str,
-    label: str,
+    label: str | Sequence[str],
+    numbers: bool,
+    separator: str | None,
     split: str | None,
     in_memory: bool,
     expect_rate: int | None,
     channels: str,
 ) -> Splits:
-    """Read the recordings that a CSV lists, one a row.
+    """Read the recordings that a `.csv` or `.parquet` lists, one a row.
 
     Args:
-        path: the CSV.
-        root: the folder that its paths start from; None: the CSV's own.
-        file: the column of paths.
-        label: the column of classes.
-        split: the column that says `train` or `test`; None: there is none, and test samples are cut from training.
+        path: see `manifest.listed`, as are all to `split`.
+        root: likewise.
+        file: likewise.
+        label: likewise.
+        numbers: likewise.
+        separator: likewise.
+        split: likewise.
         in_memory: see `Reading`.
         expect_rate: see `Reading`.
         channels: see `Reading`.
 
-    A row whose class is empty is left out and counted.
+    A row whose class is empty is left out and counted; of several labels or numbers an empty cell is a missing one.
 
     Raises:
-        InputError: no such file or column, an empty cell, a recording that is missing, a class only in the test split.
+        InputError: as `manifest.listed`.
     """
     reading = Reading(in_memory, expect_rate, channels)
-    whole = _table(path)
-    table = whole[whole[label].notna()] if label in whole else whole
-    paths, labels = _column(table, file, "file", path), _column(table, label, "label", path)
-    splits = _column(table, split, "split", path) if split else ["train"] * len(table)
-    base = Path(root) if root else Path(path).parent
-    for line, name, part in zip(table.index + 2, paths, splits, strict=True):
-        if not (base / name).is_file():
-            raise InputError(f"{path}, line {line}: there is no file {base / name}; correct the row or set root")
-        if part not in ("train", "test"):
-            raise InputError(f"{path}, line {line}: column '{split}' says '{part}'; it says train or test")
-    rows = list(zip([str(base / name) for name in paths], labels, splits, strict=True))
-    classes = sorted({name for _, name, part in rows if part == "train"})
-    check_known((name for _, name, _ in rows), classes, f"the test split of {path}", "its training split")
-    if not classes:
-        raise InputError(f"{path} lists no labelled recordings to train on")
-    chosen = {part: [(name, classes.index(y)) for name, y, p in rows if p == part] for part in ("train", "test")}
-    test = _waves(chosen["test"], reading) if chosen["test"] else None
-    return Splits(_waves(chosen["train"], reading), test, tuple(classes), len(whole) - len(table))
+    rows = listed(path, root, file, label, numbers, separator, split)
+    return rows.splits(path, lambda files, y: Waves.of(files, y, reading))
 
 
 def spoken_digits(
@@ -174,28 +161,3 @@ def _folder(base: Path, classes: Sequence[str], reading: Reading) -> Waves:
 
 def _waves(files: Sequence[tuple[str, int]], reading: Reading) -> Waves:
     return Waves.of([file for file, _ in files], torch.tensor([y for _, y in files], dtype=torch.int64), reading)
-
-
-def _table(path: str) -> Any:
-    """A CSV, its cells as they are written."""
-    if not Path(path).is_file():
-        raise InputError(f"target.data.path={path}: there is no such file")
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (ValueError, OSError) as error:  # among them pandas' own errors and those of the encoding
-        raise InputError(f"{path} is no readable CSV: {first_line(error)}") from error
-    if not len(table):
-        raise InputError(f"{path} holds no rows")
-    return table
-
-
-def _column(table: Any, name: str, key: str, path: str) -> list[str]:
-    if name not in table:
-        raise InputError(f"target.data.{key}={name}: {path} has no such column (it has: {', '.join(table.columns)})")
-    column = table[name]
-    if column.isna().any():
-        raise InputError(
-            f"{path}, line {column.index[column.isna().argmax()] + 2}: column '{name}' is empty; fill or remove it"
-        )
-    cells: list[str] = column.str.strip().tolist()
-    return cells

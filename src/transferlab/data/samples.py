@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
@@ -46,6 +48,23 @@ class Samples(Protocol):
     def fingerprint(self) -> str:
         """A hash of inputs and labels."""
         ...
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """Samples of which some belong together, say captions of one image: no cut parts them."""
+
+    @property
+    def groups(self) -> Sequence[int] | None:
+        """The group of each sample, by number, (N,); None: each stands for itself."""
+        ...
+
+
+def groups(samples: Samples) -> NDArray[np.int64] | None:
+    """The group of each sample, (N,); None where each stands for itself."""
+    found = samples.groups if isinstance(samples, Grouped) else None
+    numbers = None if found is None else np.asarray(found, np.int64)
+    return None if numbers is None or len(np.unique(numbers)) == len(numbers) else numbers
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ def series_npz(path: str, missing: str) -> Splits:
     """Read `x_train, y_train` and, where they are, `lengths_train`, the same of `test`, and `classes`.
 
     Series are (N, T) or, of several channels, (N, T, C), time before channels, of any number; `lengths` (N,) says how
-    many steps of each are real, the rest being padding. Labels are integers from 0, or, for regression, floats (N,) or
-    (N, K).
+    many steps of each are real, the rest being padding. Labels are integers from 0, and -1 where one is missing: such
+    series are left out and counted; or, for regression, floats (N,) or (N, K).
 
     Args:
         path: of the file.
@@ -32,10 +32,11 @@ def series_npz(path: str, missing: str) -> Splits:
     splits = [split for split in ("train", "test") if f"x_{split}" in arrays]
     classes = _classes(arrays)
     read = {split: _split(arrays, split, missing, len(classes), path) for split in splits}
+    left_out = sum(len(arrays[f"y_{split}"]) - len(one) for split, one in read.items())
     channels = [one.held.steps.shape[1] for one in read.values()]
     if len(set(channels)) > 1:
         raise InputError(f"{path}: the test split has {channels[1]} channels, its training split {channels[0]}")
-    return Splits(read["train"], read.get("test"), classes)
+    return Splits(read["train"], read.get("test"), classes, left_out)
 
 
 def _classes(arrays: Mapping[str, Any]) -> tuple[str, ...]:
@@ -56,7 +57,8 @@ def _split(arrays: Mapping[str, Any], split: str, missing: str, outputs: int, pa
     lengths = _lengths(arrays.get(f"lengths_{split}"), x, f"{path}: lengths_{split}")
     names = [f"{path}: series {sample} of x_{split}" for sample in range(len(x))]
     series = [one[:length] for one, length in zip(x, lengths, strict=True)]
-    return gathered(series, _labels(y, outputs, f"{path}: y_{split}"), missing, names)
+    rows = torch.from_numpy(archive.labelled(y, f"{path}: y_{split}"))
+    return gathered(series, _labels(y, outputs, f"{path}: y_{split}"), missing, names).take(rows)
 
 
 def _lengths(lengths: NDArray[Any] | None, x: NDArray[Any], name: str) -> list[int]:
@@ -70,7 +72,7 @@ def _lengths(lengths: NDArray[Any] | None, x: NDArray[Any], name: str) -> list[i
 
 
 def _labels(y: NDArray[Any], outputs: int, name: str) -> Tensor:
-    """Classes (N,) or numbers (N,) or (N, K), where NaN is a label that is missing."""
+    """Classes (N,), where -1 is one that is missing, or numbers (N,) or (N, K), where NaN is."""
     if y.dtype.kind == "f" and y.ndim in (1, 2) and (y.shape[1] if y.ndim == 2 else 1) == outputs:
         return torch.from_numpy(y.astype(np.float32))
     if y.dtype.kind not in "iu" or y.ndim != 1:
@@ -78,7 +80,7 @@ def _labels(y: NDArray[Any], outputs: int, name: str) -> Tensor:
             f"{name} is {y.dtype} {y.shape}; classes are integers from 0, (N,), numbers to predict are floats, (N,) or "
             f"(N, {outputs})"
         )
-    if outside := [sample for sample, label in enumerate(y) if not 0 <= label < outputs]:
+    if outside := [sample for sample, label in enumerate(y) if not -1 <= label < outputs]:
         raise InputError(
             f"{name}: series {outside[0]} is of class {y[outside[0]]}, outside 0..{outputs - 1}, those of training"
         )

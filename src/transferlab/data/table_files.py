@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 
 from transferlab.data import cells
 from transferlab.data.labels import check_known, ordered
@@ -31,11 +33,13 @@ def table(
         numbers: whether a single column holds numbers to predict too.
         drop: columns that are left out, such as names of rows.
         categorical: columns of categories; None: all that hold anything but numbers in the training split. A mapping
-            lists the categories of each; otherwise they are those that the training rows of a run have.
+            lists the categories of each, null being the empty cell; otherwise they are those that the training rows
+            of a run have.
         missing: see `Encoding`.
         scale: see `Encoding`.
 
-    A row whose class is empty is left out and counted; a number that is empty is a missing label.
+    A row whose class is empty is left out and counted; a number that is empty, or says NA or the like, is a missing
+    label. Among words NA is one.
 
     Raises:
         InputError: a file or column that is missing, a cell that is no number where one must be, a class only in the
@@ -43,33 +47,37 @@ def table(
     """
     labels = [label] if isinstance(label, str) else list(label)
     listed = categorical if isinstance(categorical, Mapping) else {}
-    encoding = Encoding(missing, scale, {column: [str(name) for name in names] for column, names in listed.items()})
+    known = {column: ["" if name is None else cells.word(name) for name in names] for column, names in listed.items()}
+    encoding = Encoding(missing, scale, known)
     first = cells.opened(path, "path", [*labels, *drop, *(categorical or [])])
     inputs = [column for column in first if column not in {*labels, *drop}]
     if not inputs:
         raise InputError(f"{path} has no columns but labels and those in target.data.drop={list(drop)}")
     if categorical is None:
-        categorical = [column for column in inputs if not pd.api.types.is_numeric_dtype(first[column])]
+        categorical = [column for column in inputs if not cells.are_numbers(first[column], path)]
     files = {path: first} | ({test: cells.opened(test, "test", [*labels, *inputs])} if test is not None else {})
     frames = {file: _inputs(frame, inputs, set(categorical), missing, file) for file, frame in files.items()}
+    wholes = {file: cells.row_hashes(frame) for file, frame in files.items()}
     if numbers or len(labels) > 1:
         predicted = {file: cells.predicted(frame, labels, file) for file, frame in files.items()}
-        tables = [Table(frames[file], y, encoding) for file, y in predicted.items()]
+        tables = [Table(frames[file], y, encoding, whole=wholes[file]) for file, y in predicted.items()]
         return Splits(tables[0], tables[1] if test is not None else None, tuple(labels))
     words = {file: cells.as_words(frame[labels[0]]) for file, frame in files.items()}
     classes = ordered(words[path].dropna())
-    for file, named in words.items():
-        check_known(named.dropna(), classes, file, path)
-    known = {file: named.notna().to_numpy() for file, named in words.items()}
-    tables = [
-        Table(frames[file][known[file]], cells.numbered(words[file][known[file]], classes), encoding) for file in files
-    ]
-    left_out = sum(int((~rows).sum()) for rows in known.values())
+    for file, found in words.items():
+        check_known(found.dropna(), classes, file, path)
+    named = {file: found.notna().to_numpy() for file, found in words.items()}
+    every = {
+        file: Table(frames[file], cells.numbered(words[file], classes), encoding, whole=wholes[file]) for file in files
+    }
+    tables = [part.take(torch.from_numpy(np.flatnonzero(named[file]))) for file, part in every.items()]
+    left_out = sum(int((~rows).sum()) for rows in named.values())
     return Splits(tables[0], tables[1] if test is not None else None, classes, left_out)
 
 
 def _inputs(frame: Any, columns: Sequence[str], categorical: set[str], missing: str, path: str) -> Any:
-    read = {c: cells.as_words(frame[c]) if c in categorical else cells.numbers(frame, c, path) for c in columns}
+    remedy = "correct it, or name the column in target.data.categorical"
+    read = {c: cells.as_words(frame[c]) if c in categorical else cells.numbers(frame, c, path, remedy) for c in columns}
     if missing == REFUSE:
         for column, found in read.items():
             if (empty := found.isna().to_numpy()).any():

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from transferlab.data.duplicates import Identities, as_identities, hashed
 from transferlab.data.samples import InMemory, Samples
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.arrays import ArrayInput
@@ -26,9 +27,10 @@ class Encoding:
 
     Args:
         missing: what an empty cell among numbers becomes: the `mean`, `median` or `most_frequent` number of its column;
-            `refuse`: none may be empty. An empty cell among categories is a category of its own.
+            `refuse`: none may be empty. An empty cell among categories is a category of its own, '', and like others
+            all 0 where it is not listed or, where none are, not in training.
         scale: of a column of numbers: `standard`: mean 0 and deviation 1; `minmax`: from 0 to 1; `none`: as it is. A
-            column of categories becomes one of 0 and 1 for each category; a category that training lacks is all 0.
+            column of categories becomes one of 0 and 1 for each category.
         categories: of each column that has some; where a column has none here, those in the training rows.
 
     Raises:
@@ -74,12 +76,15 @@ class Table:
         y: labels (N, ...).
         encoding: how rows become numbers.
         encoder: a transformer that has seen training rows; None: not yet.
+        whole: hashes of each row as its file has it, with labels and columns that are no input here, (N, k): the same
+            row is another input where another column is the label. None: there is no more than `frame`.
     """
 
     frame: Any
     y: Tensor
     encoding: Encoding
     encoder: Any = None
+    whole: Identities | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -88,7 +93,8 @@ class Table:
         raise TypeError("rows are no batch for a net: call `fitted_on` and `prepared` first")
 
     def take(self, indices: Tensor) -> "Table":  # noqa: D102
-        return replace(self, frame=self.frame.iloc[indices.numpy()], y=self.y[indices])
+        whole = None if self.whole is None else self.whole[indices.numpy()]
+        return replace(self, frame=self.frame.iloc[indices.numpy()], y=self.y[indices], whole=whole)
 
     def relabelled(self, y: Tensor) -> "Table":  # noqa: D102
         return replace(self, y=y)
@@ -102,7 +108,7 @@ class Table:
         if self.encoding.missing == REFUSE:
             raise InputError(f"target.missing_values={share} empties cells: set target.data.missing, e.g. to mean")
         emptied = np.random.default_rng(seed).random(self.frame.shape) < share
-        return replace(self, frame=self.frame.mask(emptied))
+        return replace(self, frame=self.frame.mask(emptied), whole=self.identities())
 
     def fitted_on(self, train: Samples) -> "Table":
         """The same rows, encoded by what other rows say.
@@ -143,6 +149,13 @@ class Table:
     def digests(self) -> list[bytes]:
         """Of each row."""
         return [row.tobytes() for row in pd.util.hash_pandas_object(self.frame, index=False).to_numpy()]
+
+    def identities(self) -> Identities:
+        """Of the inputs, numbers alone as an array of them has them; and of the whole rows."""
+        numbers = len(_numeric(self.frame)) == len(self.frame.columns)
+        rows = map(hashed, self.frame.to_numpy(np.float32)) if numbers else self.digests()
+        inputs = as_identities(list(rows))
+        return inputs if self.whole is None else np.concatenate([inputs, self.whole], 1)
 
     def place(self, index: int) -> str:
         """The row of a file that a sample was, from 1."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from transferlab.data import labels as subsets
 from transferlab.data import missing
 from transferlab.data.duplicates import duplicates
-from transferlab.data.samples import Samples, Splits
+from transferlab.data.samples import Samples, Splits, groups
 from transferlab.errors import InputError, unknown
 from transferlab.seeding import derive
 
@@ -91,7 +91,8 @@ class Target:
         }
         chosen = subsets.seen(y, self.labels, draw["seen"], names)
         chosen = chosen[subsets.long_tail(y[chosen], self.imbalance, draw["tail"], len(names))]
-        kept, held = self._held_out(y[chosen], draw["validation"], seed)
+        whole = groups(pool.take(torch.from_numpy(chosen)))
+        kept, held = self._held_out(y[chosen], whole, draw["validation"], seed)
         _check_left(y[chosen[kept]], names, f"target.validation={self.validation}")
         train = self._damaged(pool.take(torch.from_numpy(chosen[kept])), names, draw["gone"], draw["noise"])
         val = pool.take(torch.from_numpy(chosen[held])) if len(held) else None
@@ -99,12 +100,12 @@ class Target:
         return Parts(train, val, test, self.data.classes, seen, self.data.unlabelled).fitted_on(train)
 
     def _held_out(
-        self, y: subsets.Labels, rng: np.random.Generator, seed: int
+        self, y: subsets.Labels, whole: subsets.Indices | None, rng: np.random.Generator, seed: int
     ) -> tuple[subsets.Indices, subsets.Indices]:
-        """(Training, validation) of the labels seen."""
+        """(Training, validation) of the labels seen, of which some may belong together."""
         if self.folds is not None:
-            return subsets.fold(y, self.folds, self.fold, derive(seed, "folds"))
-        kept, held = subsets.hold_out(y, self.validation, rng)
+            return subsets.fold(y, self.folds, self.fold, derive(seed, "folds"), whole)
+        kept, held = subsets.hold_out(y, self.validation, rng, whole)
         if self.validation > 0 and not len(held):
             raise InputError(
                 f"target.validation={self.validation} of {len(y)} labels leaves none to select on; "
@@ -169,6 +170,8 @@ def _check_left(y: subsets.Labels, names: tuple[str, ...], setting: str) -> None
 def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
     """A set's own splits; where it has no test split, the share of each class, the same samples in every run.
 
+    Samples that belong together stay together, see `labels.hold_out`.
+
     Raises:
         InputError: the share leaves no test samples.
     """
@@ -177,7 +180,7 @@ def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
             raise InputError("the set's own test split holds no samples")
         return data.train, data.test
     y, _ = strata(data.train.y, data.classes)
-    kept, held = subsets.hold_out(y, share, np.random.default_rng(subsets.TEST_SPLIT))
+    kept, held = subsets.hold_out(y, share, np.random.default_rng(subsets.TEST_SPLIT), groups(data.train))
     if not len(held):
         raise InputError(f"target.test={share} leaves no test samples of {len(y)}")
     return data.train.take(torch.from_numpy(kept)), data.train.take(torch.from_numpy(held))

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from transferlab.data.duplicates import Identities, as_identities
 from transferlab.data.ragged import Ragged
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input, expect
@@ -61,6 +63,11 @@ class Corpus:
                 content = part[position].encode("utf-8", "surrogatepass")
                 digest.update(len(content).to_bytes(8, "little") + content)
         return digest.hexdigest()
+
+    def identities(self, positions: Sequence[int]) -> Identities:
+        """By what the texts at these positions are known in other sets, see `text_identities`."""
+        parts = [part for part in (self.texts, self.seconds) if part is not None]
+        return text_identities([[part[position] for part in parts] for position in positions])
 
     def _kept(self, name: str, input: TextInput) -> Ragged:
         """The tokens from disk, or made and put there."""
@@ -133,6 +140,27 @@ class Texts:
         """A hash of each text, or pair."""
         return [bytes.fromhex(self.corpus.fingerprint([position])) for position in self.positions.tolist()]
 
+    def identities(self) -> Identities:
+        """Of each text, or pair."""
+        return self.corpus.identities(self.positions.tolist())
+
     def place(self, index: int) -> str:
         """Where a text stands."""
         return self.corpus.place(int(self.positions[index]))
+
+
+def text_identities(samples: Sequence[Sequence[str]]) -> Identities:
+    """A hash of each sample's letters and digits, (N, 1).
+
+    Published sets take the same sentences from one another with other spaces, capitals, quotes and hyphens. What has
+    neither letters nor digits is known by all its signs.
+
+    Args:
+        samples: one text each, or the two of a pair.
+    """
+
+    def known(text: str) -> bytes:
+        return (re.sub(r"[\W_]+", "", text.casefold()) or text).encode("utf-8", "surrogatepass")
+
+    content = (b"".join(len(one).to_bytes(8, "little") + one for one in map(known, texts)) for texts in samples)
+    return as_identities([hashlib.blake2b(one, digest_size=8).digest() for one in content])

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
+from transferlab.data import cells
 from transferlab.data.samples import Splits
 from transferlab.data.text_splits import Read, read_file, text_splits, undecodable
 from transferlab.errors import InputError, unknown
@@ -32,9 +32,9 @@ def text_file(
         path: the training split.
         test: the test split; None: it is cut from training.
         text: the column of texts, or two columns, whose texts are read as pairs.
-        label: the column of classes; several columns are several numbers to predict.
-        numbers: whether the labels are numbers to predict; an empty cell is then a missing label. A row whose class
-            is empty is left out and counted.
+        label: the column of classes. Several are labels of 0 and 1, or numbers to predict.
+        numbers: whether a single column holds numbers to predict too; an empty cell is then a missing label. A row
+            whose class is empty is left out and counted.
         encoding: of the files.
         cache: the folder for tokens, or None.
 
@@ -117,7 +117,7 @@ def read_table(
     place = partial(_row, str(path), rows.tolist())
     texts = [_filled(frame[column], column, place) for column in columns]
     found: Sequence[str] | Tensor = (
-        _numbers(frame, labels, place) if numbers else _filled(frame[labels[0]], labels[0], place)
+        cells.predicted(frame, labels, str(path)) if numbers else _filled(frame[labels[0]], labels[0], place)
     )
     return Read(texts[0], texts[1] if len(texts) == 2 else None, found, place, str(path), left_out)
 
@@ -131,42 +131,22 @@ def _frame(path: Path, key: str, encoding: str) -> Any:
     try:
         if path.suffix == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, convert_dates=False, encoding=encoding)
-        separator = "\t" if path.suffix == ".tsv" else ","
-        read = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding=encoding)
+        return cells.written(path, sep="\t" if path.suffix == ".tsv" else ",", encoding=encoding)
     except (UnicodeDecodeError, LookupError) as error:
         raise undecodable(path, encoding, error) from error
     except (ValueError, OSError) as error:  # pandas' own errors of parsing are among them
         raise InputError(f"{path} is no {path.suffix} that can be read: {' '.join(str(error).split())}") from error
-    if not isinstance(read.index, pd.RangeIndex):  # pandas takes the cells that are too many for names of rows
-        raise InputError(f"{path} has rows with more cells than its header: put texts that hold separators in quotes")
-    return read
 
 
-def _filled(cells: Any, column: str, place: partial[str]) -> list[str]:
-    """The cells as words.
+def _filled(found: Any, column: str, place: partial[str]) -> list[str]:
+    """The cells as they are written; of a `.jsonl`, whose whole numbers are floats beside a null, as words.
 
     Raises:
         InputError: one is empty.
     """
-    if (empty := cells.isna().to_numpy()).any():
+    if (empty := found.isna().to_numpy()).any():
         raise InputError(f"{place(int(empty.argmax()))} has nothing in column '{column}'; fill or remove it")
-    return [str(cell) for cell in cells]
-
-
-def _numbers(frame: Any, columns: Sequence[str], place: partial[str]) -> Tensor:
-    """Labels to predict, float32 (N,) of one column or (N, K) of several; NaN where a cell is empty.
-
-    Raises:
-        InputError: a cell holds no number, or an infinite one.
-    """
-    for column in columns:
-        found = pd.to_numeric(frame[column], errors="coerce")
-        wrong = (found.isna() & frame[column].notna()) | found.isin([np.inf, -np.inf])
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise InputError(f"{place(row)} has '{frame[column].iloc[row]}' in column '{column}', which is no number")
-    values = frame[list(columns)].apply(pd.to_numeric).to_numpy(np.float32)
-    return torch.from_numpy(values if len(columns) > 1 else values[:, 0].copy())
+    return [cell if isinstance(cell, str) else cells.word(cell) for cell in found]
 
 
 def _row(origin: str, rows: Sequence[int], number: int) -> str:

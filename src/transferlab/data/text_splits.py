@@ -8,6 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from transferlab.data.labels import ordered
 from transferlab.data.samples import Splits
 from transferlab.data.text import Corpus, Place, Texts
 from transferlab.errors import InputError
@@ -52,7 +53,7 @@ def text_splits(train: Read, test: Read | None, outputs: Sequence[str], cache: s
     for part in (train, test):
         if part is not None:
             _check_texts(part)
-    names = tuple(outputs) or _classes(train.labels)
+    names = tuple(outputs) or (() if isinstance(train.labels, Tensor) else ordered(train.labels))
     samples = [_samples(part, train, names, cache) for part in (train, test) if part is not None]
     left_out = train.unlabelled + (test.unlabelled if test is not None else 0)
     return Splits(samples[0], samples[1] if test is not None else None, names, left_out)
@@ -89,15 +90,6 @@ def _check_texts(part: Read) -> None:
         for number, text in enumerate(texts):
             if not text.strip():
                 raise InputError(f"{part.place(number)} has an empty text; fill or remove it")
-
-
-def _classes(labels: Labels) -> tuple[str, ...]:
-    """The names that occur, whole numbers in their order, others in the alphabet's; none for numbers to predict."""
-    if isinstance(labels, Tensor):
-        return ()
-    names = set(labels)
-    whole = all(name.lstrip("-").isdecimal() for name in names)
-    return tuple(sorted(names, key=int) if whole else sorted(names))
 
 
 def _samples(part: Read, train: Read, names: Sequence[str], cache: str | None) -> Texts:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from transferlab.data.duplicates import Identities
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import Splits
-from transferlab.data.text import Place
+from transferlab.data.text import Place, text_identities
 from transferlab.data.text_splits import read_file
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input, expect
@@ -113,6 +114,10 @@ class Tagged:
         """A hash of each sentence's words."""
         words = (list(self.sentences.words[position]) for position in self.positions.tolist())
         return [hashlib.blake2b(repr(one).encode(), digest_size=8).digest() for one in words]
+
+    def identities(self) -> Identities:
+        """Of each sentence, as of a text."""
+        return text_identities([["".join(self.sentences.words[position])] for position in self.positions.tolist()])
 
     def place(self, index: int) -> str:
         """Where a sentence stands."""

@@ -36,8 +36,9 @@ def ts_file(path: str, test: str | None, missing: str) -> Splits:
     """Read labelled series, as http://www.timeseriesclassification.com publishes them.
 
     A header (`@classLabel true A B` or `@targetLabel true`), `@data`, and a line a series: its channels parted by
-    colons, a channel's steps by commas, `?` for one that was not measured, and last the label. Series may differ in
-    length; the channels of one may not. Steps with time stamps are not read.
+    colons, a channel's steps by commas, `?` for one that was not measured, and last the label, `?` where it is
+    missing: a series without a class is left out and counted. Series may differ in length; the channels of one may
+    not. Steps with time stamps are not read.
 
     Args:
         path: the training file, NAME_TRAIN.ts.
@@ -47,8 +48,8 @@ def ts_file(path: str, test: str | None, missing: str) -> Splits:
     Raises:
         InputError: no such file, a line that cannot be read, no labels, or a class that has no series in training.
     """
-    training = read(path, "path")
-    tested = read(test, "test") if test is not None else None
+    training, left_out = _labelled(read(path, "path"), path)
+    tested, more = _labelled(read(test, "test"), test) if test is not None else (None, 0)
     if tested is not None and (training.classes is None) != (tested.classes is None):
         raise InputError(f"{path} and {test}: one has classes, the other has numbers to predict")
     if training.classes is None:
@@ -56,7 +57,7 @@ def ts_file(path: str, test: str | None, missing: str) -> Splits:
     else:
         names = training.classes or tuple(sorted(set(training.labels)))
     splits = [_samples(file, training, names, missing) for file in (training, tested) if file is not None]
-    return Splits(splits[0], splits[1] if tested is not None else None, names)
+    return Splits(splits[0], splits[1] if tested is not None else None, names, left_out + more)
 
 
 def read(path: str, key: str) -> TsFile:
@@ -82,6 +83,17 @@ def read(path: str, key: str) -> TsFile:
         raise InputError(f"{path} holds no series")
     rows = [_row(line, name) for (_, line), name in zip(told[start + 1 :], names, strict=True)]
     return TsFile([steps for steps, _ in rows], [label for _, label in rows], names, classes)
+
+
+def _labelled(file: TsFile, path: str) -> tuple[TsFile, int]:
+    """Without the series that have no class, and how many these are; a missing number stays."""
+    if file.classes is None or "?" in file.classes:
+        return file, 0
+    kept = [number for number, label in enumerate(file.labels) if label != "?"]
+    if not kept:
+        raise InputError(f"{path} has no series with a class")
+    series, labels = [file.series[number] for number in kept], [file.labels[number] for number in kept]
+    return TsFile(series, labels, [file.names[number] for number in kept], file.classes), len(file.labels) - len(kept)
 
 
 def _header(lines: Sequence[str], path: str) -> tuple[str, ...] | None:

@@ -1,10 +1,11 @@
 """What a transfer loss sees, declares and keeps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from transferlab.backbones.base import Backbone
@@ -12,6 +13,9 @@ from transferlab.errors import InputError
 from transferlab.losses.weight import Weight
 from transferlab.tasks.base import Task
 from transferlab.values import Value
+
+if TYPE_CHECKING:
+    from transferlab.losses.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Setting:
         source_task: the same task after it has seen the source's labels; None where their data are not read.
         names: of the target's classes or other outputs, where they have any.
         head_from_source: whether the head's weights come from the source too.
+        teachers: by name, where some loss has any.
     """
 
     backbone: Backbone
@@ -58,16 +63,67 @@ class Setting:
     source_task: Task | None = None
     names: tuple[str, ...] = ()
     head_from_source: bool = False
+    teachers: Mapping[str, "Teacher"] = field(default_factory=dict)
+
+    def teachers_for(self, reader: str) -> Mapping[str, "Teacher"]:
+        """The teachers.
+
+        Raises:
+            InputError: there is none, because this run starts from no source.
+        """
+        if not self.teachers:
+            raise InputError(
+                f"loss '{reader}' learns from the source's net, and this run starts from none: choose a source, or a "
+                "finished run by +strategy/teacher@strategy.teachers.first=run strategy.teachers.first.folder=..."
+            )
+        return self.teachers
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a loss may look at once, when the net lies on its device, before the first step of a run.
+
+    Attributes:
+        backbone: with its starting weights, in evaluation mode.
+        head: the target's, likewise.
+        task: of the run.
+        teachers: by name.
+        batches: the training samples of a domain in order, without augmentation, at most so many to a batch.
+    """
+
+    backbone: Backbone
+    head: nn.Module
+    task: Task
+    teachers: Mapping[str, "Teacher"]
+    batches: Callable[[str, int], Iterable[tuple[Value, Tensor]]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One training step as a loss sees it: an observation for each domain that was read."""
+    """One training step as a loss sees it.
+
+    Attributes:
+        backbone: in training.
+        head: the target's.
+        task: of the run.
+        observed: what became of each domain's batch.
+        taught: what each teacher makes of the target's batch.
+        weights: of the teachers.
+    """
 
     backbone: Backbone
     head: nn.Module
     task: Task
     observed: Mapping[str, Observation]
+    taught: Mapping[str, Observation] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def by_teachers(self, formula: Callable[[str, Observation], Tensor]) -> Tensor:
+        """The mean over teachers, each by its weight, of a formula of the teacher's name and its look at the target."""
+        total = sum(self.weights.values())
+        return torch.stack(
+            [self.weights[name] / total * formula(name, seen) for name, seen in self.taught.items()]
+        ).sum()
 
     def domain(self, name: str, reader: str) -> Observation:
         """The observation of a domain.
@@ -83,7 +139,8 @@ class Step:
 class TransferLoss(nn.Module, ABC):
     """A transfer loss: a thin class around a pure function, saying what it reads.
 
-    What it must remember is a buffer and what it trains is a submodule, so both are in the checkpoint and a resumed run
+    `activations` are the stages whose outputs it reads, `taught` those of each teacher; `prepare` sets both. What it
+    must remember is a buffer and what it trains is a submodule, so both are in the checkpoint and a resumed run
     finds them as they were.
 
     Args:
@@ -92,6 +149,10 @@ class TransferLoss(nn.Module, ABC):
 
     reads: ClassVar[frozenset[str]] = frozenset({"target"})
     """Domains of the batch."""
+    studies: ClassVar[frozenset[str]] = frozenset()
+    """Domains whose training samples it goes through once, before the first step."""
+    learns: ClassVar[bool] = False
+    """Whether it looks up to a teacher."""
     replaces_weight_decay: ClassVar[bool] = False
     """Whether the optimiser's weight decay is switched off beside it."""
 
@@ -99,6 +160,10 @@ class TransferLoss(nn.Module, ABC):
         super().__init__()
         self.weight = weight
         self.activations: tuple[str, ...] = ()
+        self.taught: Mapping[str, tuple[str, ...]] = {}
+        self.studied: Tensor
+        if self.studies:
+            self.register_buffer("studied", torch.tensor(False))
 
     def weight_at(self, progress: float) -> float:
         """The weight at a share of training in [0, 1)."""
@@ -109,6 +174,13 @@ class TransferLoss(nn.Module, ABC):
 
         Raises:
             InputError: the setting lacks what the loss is about.
+        """
+
+    def study(self, study: Study) -> None:
+        """Fill buffers that `prepare` made from whole training splits, once; a resumed run finds them filled.
+
+        Raises:
+            InputError: the samples lack what the loss is about.
         """
 
     @abstractmethod

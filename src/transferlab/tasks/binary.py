@@ -1,6 +1,6 @@
 """Binary classification: one class or the other, by one logit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Sco
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
 from transferlab.tasks import labels, report, resampling
+from transferlab.tasks.focal import binary_focal, check_gamma
 from transferlab.values import Value
 
 
@@ -22,16 +23,27 @@ class Binary:
         head: builds the head from (features, 1).
         metric: by which an epoch is chosen.
         pos_weight: how much a positive counts beside a negative: null, `balanced` (negatives by positives among the
-            training labels), or a number.
+            training labels), `{effective: beta}` (by their effective numbers), or a number.
+        focal: gamma of the focal loss (Lin et al. 2017); 0: cross-entropy.
+
+    Raises:
+        InputError: a gamma below 0.
     """
 
     dense = False
     reconstructs = False
 
-    def __init__(self, head: Callable[[int, int], nn.Module], metric: str, pos_weight: str | float | None) -> None:
+    def __init__(
+        self,
+        head: Callable[[int, int], nn.Module],
+        metric: str,
+        pos_weight: str | float | Mapping[str, float] | None,
+        focal: float,
+    ) -> None:
+        check_gamma(focal)
         self._head = head
         self.metric = metric
-        self._pos_weight = pos_weight
+        self._pos_weight, self._gamma = pos_weight, focal
         self._weight: Tensor | None = None
 
     def fit(self, y: Tensor, outputs: int) -> None:
@@ -52,7 +64,7 @@ class Binary:
         return self._head(backbone.features, 1)
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean binary cross-entropy over the batch.
+        """Mean binary cross-entropy or focal loss over the batch.
 
         Args:
             outputs: logits (B, 1).
@@ -60,6 +72,8 @@ class Binary:
         """
         wanted = y[:, 1] if y.ndim == 2 else y
         weight = None if self._weight is None else self._weight.to(outputs)
+        if self._gamma:
+            return binary_focal(outputs[:, 0], wanted.to(outputs), weight, self._gamma).mean()
         return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], wanted.to(outputs), pos_weight=weight)
 
     def scored(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Classification: one class out of several."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
 from transferlab.tasks import labels, report, resampling
+from transferlab.tasks.focal import check_gamma, focal
 from transferlab.values import Value
 
 
@@ -19,12 +20,14 @@ class Classification:
     Args:
         head: builds the head from (features, classes).
         metric: by which an epoch is chosen.
-        class_weights: of each class in the loss: null, `balanced` (by the training labels' counts), or one number each.
+        class_weights: of each class in the loss: null, `balanced` (by the training labels' counts), `{effective: beta}`
+            (by their effective number), or one number each.
         label_smoothing: share of a label that is spread over all classes, in [0, 1) (Szegedy et al. 2016, "Rethinking
             the Inception Architecture for Computer Vision", section 7).
+        focal: gamma of the focal loss (Lin et al. 2017), whose alpha are the class weights; 0: cross-entropy.
 
     Raises:
-        InputError: a share outside [0, 1).
+        InputError: a share outside [0, 1), or a gamma below 0.
     """
 
     dense = False
@@ -34,15 +37,17 @@ class Classification:
         self,
         head: Callable[[int, int], nn.Module],
         metric: str,
-        class_weights: str | Sequence[float] | None,
+        class_weights: labels.ClassWeights | None,
         label_smoothing: float,
+        focal: float,
     ) -> None:
         if not 0 <= label_smoothing < 1:
             raise InputError(f"task.label_smoothing={label_smoothing}: a share in [0, 1)")
+        check_gamma(focal)
         self._head = head
         self.metric = metric
         self._class_weights = class_weights
-        self._smoothing = label_smoothing
+        self._smoothing, self._gamma = label_smoothing, focal
         self._weights: Tensor | None = None
 
     def fit(self, y: Tensor, outputs: int) -> None:
@@ -59,15 +64,23 @@ class Classification:
         return self._head(backbone.features, outputs)
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy over the batch, each sample times its class's weight.
+        """Mean cross-entropy or focal loss over the batch, each sample times its class's weight.
 
         Args:
             outputs: logits (B, C).
             y: classes (B,), or a mixture of them, (B, C) with rows that sum to 1.
         """
         weights = None if self._weights is None else self._weights.to(outputs)
+        if self._gamma:
+            return focal(outputs, self._shares(outputs, y), weights, self._gamma).mean()
         losses = nn.functional.cross_entropy(outputs, y, weights, reduction="none", label_smoothing=self._smoothing)
         return losses.mean()
+
+    def _shares(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Of the classes in each label, (B, C), smoothed."""
+        classes = outputs.shape[1]
+        shares = nn.functional.one_hot(y, classes) if y.ndim == 1 else y
+        return (1 - self._smoothing) * shares.to(outputs) + self._smoothing / classes
 
     def scored(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """As they are."""

@@ -1,8 +1,8 @@
 """What a task learns of the training labels before it builds a head, and whether they are of its kind."""
 
 import copy
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from transferlab.data.masks import IGNORED
 from transferlab.errors import InputError
 from transferlab.tasks.base import Task
+
+ClassWeights: TypeAlias = str | Mapping[str, float] | Sequence[float]
+"""`balanced`, `{effective: beta}`, or a number for each class."""
 
 
 @runtime_checkable
@@ -59,7 +62,7 @@ def described(y: Tensor) -> str:
     return f"{'numbers' if y.is_floating_point() else 'whole numbers'} of the shape {tuple(y.shape)}"
 
 
-def class_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) -> Tensor | None:
+def class_weights(y: Tensor, classes: int, given: ClassWeights | None) -> Tensor | None:
     """The weight of each class in the loss, (C,), such that the training samples' mean weight is 1; None: all alike.
 
     With this mean the loss over the whole training set is torch's weighted mean, and no batch's own mixture of classes
@@ -68,29 +71,70 @@ def class_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) 
     Args:
         y: training labels, (N,).
         classes: C.
-        given: `balanced`: in inverse proportion to a class's samples, so that all classes count alike; or a number
-            above 0 for each class.
+        given: `balanced`: in inverse proportion to a class's samples, so that all classes count alike;
+            `{effective: beta}`: to their `effective_number`; or a number above 0 for each class.
 
     Raises:
-        InputError: it is neither, or has another number of classes.
+        InputError: it is none of these, or has another number of classes.
     """
     if given is None:
         return None
-    counts = torch.bincount(y, minlength=classes).float()
-    if isinstance(given, str):
-        if given != "balanced":
-            raise InputError(f"task.class_weights={given}: null, balanced, or a list of one number a class")
-        weights = 1 / counts.clamp_min(1)
+    counts = torch.bincount(y, minlength=classes)
+    if given == "balanced":
+        weights = 1 / counts.clamp_min(1).float()
+    elif isinstance(given, Mapping):
+        weights = 1 / effective_number(counts.clamp_min(1), _beta(given, "task.class_weights")).float()
     else:
-        if not isinstance(given, Sequence) or not all(isinstance(weight, (int, float)) for weight in given):
-            raise InputError(f"task.class_weights={given}: null, balanced, or a list of one number a class")
-        weights = torch.tensor([float(weight) for weight in given])
-        if len(weights) != classes or not (weights > 0).all():
-            raise InputError(
-                f"task.class_weights={list(given)}: {len(weights)} numbers, the data have {classes} classes; give one "
-                "number above 0 for each, or balanced"
-            )
+        weights = _listed(given, classes)
     return weights * counts.sum() / (weights * counts).sum()
+
+
+def _listed(given: Any, classes: int) -> Tensor:
+    """A number above 0 for each class.
+
+    Raises:
+        InputError: something else.
+    """
+    listed = isinstance(given, Sequence) and not isinstance(given, str)
+    if not listed or not all(isinstance(weight, (int, float)) for weight in given):
+        raise InputError(
+            f"task.class_weights={given}: null, balanced, {{effective: beta}}, or a list of one number a class"
+        )
+    weights = torch.tensor([float(weight) for weight in given])
+    if len(weights) != classes or not (weights > 0).all():
+        raise InputError(
+            f"task.class_weights={list(given)}: {len(weights)} numbers, the data have {classes} classes; give one "
+            "number above 0 for each, or balanced"
+        )
+    return weights
+
+
+def effective_number(counts: Tensor, beta: float) -> Tensor:
+    """How many samples so many are worth where some repeat what others show: `(1 - beta^n) / (1 - beta)`.
+
+    Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples" (CVPR), equation 2 (Proposition 1). It
+    is 1 for beta = 0, and tends to n as beta tends to 1: weights by its inverse lie between all alike and balanced.
+
+    Args:
+        counts: n, whole numbers of any shape.
+        beta: in [0, 1); the paper has 0.9 to 0.9999.
+
+    Returns:
+        float64, of the shape of `counts`.
+    """
+    return (1 - torch.tensor(beta, dtype=torch.float64) ** counts) / (1 - beta)
+
+
+def _beta(given: Mapping[str, float], key: str) -> float:
+    """Of `{effective: beta}`.
+
+    Raises:
+        InputError: something else.
+    """
+    beta = given.get("effective")
+    if len(given) != 1 or not isinstance(beta, (int, float)) or not 0 <= beta < 1:
+        raise InputError(f"{key}={dict(given)}: balanced, or {{effective: beta}} with beta in [0, 1), e.g. 0.999")
+    return float(beta)
 
 
 def pixel_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) -> Tensor | None:
@@ -116,22 +160,27 @@ def pixel_weights(y: Tensor, classes: int, given: str | Sequence[float] | None) 
     return torch.tensor([float(weight) for weight in given])
 
 
-def positive_weights(y: Tensor, given: str | float | None) -> Tensor | None:
+def positive_weights(y: Tensor, given: str | float | Mapping[str, float] | None) -> Tensor | None:
     """How much a positive label counts beside a negative one, for each output (L,); None: alike.
 
     Args:
         y: training labels, 0 and 1, NaN where one is missing, (N, L).
         given: `balanced`: negatives by positives, so that both count alike (1 where an output has one of them alone);
-            or a number above 0 for all outputs.
+            `{effective: beta}`: the same of their `effective_number`; or a number above 0 for all outputs.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is none of these.
     """
     if given is None:
         return None
+    positives, negatives = (y == 1).sum(0), (y == 0).sum(0)
+    both = (positives > 0) & (negatives > 0)
     if given == "balanced":
-        positives, negatives = (y == 1).sum(0), (y == 0).sum(0)
-        return torch.where((positives > 0) & (negatives > 0), negatives / positives.clamp_min(1), 1.0)
+        return torch.where(both, negatives / positives.clamp_min(1), 1.0)
+    if isinstance(given, Mapping):
+        beta = _beta(given, "task.pos_weight")
+        ratio = effective_number(negatives, beta) / effective_number(positives.clamp_min(1), beta)
+        return torch.where(both, ratio, 1.0).float()
     if not isinstance(given, (int, float)) or given <= 0:
-        raise InputError(f"task.pos_weight={given}: null, balanced, or a number above 0")
+        raise InputError(f"task.pos_weight={given}: null, balanced, {{effective: beta}}, or a number above 0")
     return torch.full((y.shape[1],), float(given))

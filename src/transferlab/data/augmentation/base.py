@@ -112,6 +112,13 @@ def uniform(seeds: Sequence[int], count: int) -> Tensor:
     return torch.stack(rows)
 
 
+def normal(seeds: Sequence[int], count: int) -> Tensor:
+    """Standard normal numbers, (B, count); each row is drawn from its own seed alone."""
+    generator = torch.Generator()
+    rows = [torch.randn(count, generator=generator.manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows)
+
+
 @contextmanager
 def borrowed() -> Iterator[torch.Generator]:
     """Torch's global generator, from which torchvision draws; afterwards it is as before."""

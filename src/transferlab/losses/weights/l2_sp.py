@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step, TransferLoss
 from transferlab.losses.weight import Weight
+from transferlab.losses.weights.anchors import Anchors, squared
 
 
 def l2_sp(
@@ -29,9 +28,7 @@ def l2_sp(
     Returns:
         A scalar.
     """
-    pulled = sum(((w - w0).square().sum() for w, w0 in zip(shared, start, strict=True)), torch.zeros(()))
-    decayed = sum((w.square().sum() for w in new), torch.zeros(()))
-    return alpha / 2 * pulled + beta / 2 * decayed
+    return alpha / 2 * squared(w - w0 for w, w0 in zip(shared, start, strict=True)) + beta / 2 * squared(new)
 
 
 class L2SP(TransferLoss):
@@ -50,30 +47,17 @@ class L2SP(TransferLoss):
     def __init__(self, weight: Weight, alpha: float, beta: float) -> None:
         super().__init__(weight)
         self.alpha, self.beta = alpha, beta
-        self._anchors = 0
-        self._new_head = True
+        self.anchors = Anchors()
 
     def prepare(self, setting: Setting) -> None:
-        """Keep the starting point as buffers.
+        """Keep the starting point.
 
         Raises:
             InputError: the backbone has random weights, so there is no starting point worth keeping.
         """
-        if not setting.from_source:
-            raise InputError(
-                "loss 'l2_sp' pulls towards the source's weights, and this run starts from none: set source"
-            )
-        self._new_head = not setting.head_from_source
-        shared = self._shared(setting.backbone, setting.head)
-        for number, parameter in enumerate(shared):
-            self.register_buffer(f"start_{number}", parameter.detach().clone())
-        self._anchors = len(shared)
+        self.anchors.keep(setting, "l2_sp")
 
     def forward(self, step: Step) -> Tensor:
         """The penalty at the present weights."""
-        start = (self.get_buffer(f"start_{number}") for number in range(self._anchors))
-        new = step.head.parameters() if self._new_head else ()
-        return l2_sp(self._shared(step.backbone, step.head), start, new, self.alpha, self.beta)
-
-    def _shared(self, backbone: nn.Module, head: nn.Module) -> list[nn.Parameter]:
-        return [*backbone.parameters(), *(() if self._new_head else head.parameters())]
+        shared, new = self.anchors.shared(step.backbone, step.head), self.anchors.new(step.head)
+        return l2_sp(shared, self.anchors.start, new, self.alpha, self.beta)

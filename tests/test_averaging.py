@@ -1,0 +1,115 @@
+"""Averaged weights: the formulas, and that the net shows them where it is measured and nowhere else."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+from transferlab import cli
+from transferlab.averaging import Average, ema, recompute, swa
+from transferlab.backbones.small import convnet
+from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
+from transferlab.module import TransferModule
+
+EPOCHS, BATCHES = 4, 3
+
+
+def averaged(averaging, values):
+    average = Average()
+    for value in values:
+        average.add({"w": torch.tensor(value)}, averaging.share(average.count))
+    return float(average.state["w"])
+
+
+def test_stochastic_weight_averaging_is_the_mean():
+    values = torch.randn(9).tolist()
+    assert averaged(swa(0.0, "averaged"), values) == pytest.approx(sum(values) / 9, abs=1e-6)
+
+
+def test_the_exponential_average_is_its_recursion():
+    values = torch.randn(40).tolist()
+    expected = values[0]
+    for t, value in enumerate(values[1:]):
+        decay = min(0.8, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * value
+    assert averaged(ema(0.8, 0.0, "averaged"), values) == pytest.approx(expected, abs=1e-6)
+    assert averaged(ema(0.0, 0.0, "averaged"), values) == values[-1]
+
+
+def test_weights_that_stand_still_are_their_average():
+    assert averaged(ema(0.99, 0.0, "averaged"), [0.3] * 50) == pytest.approx(0.3)
+    assert averaged(swa(0.0, "averaged"), [0.3] * 50) == pytest.approx(0.3)
+
+
+def test_counters_are_not_averaged():
+    average = Average()
+    for number in (1, 2, 7):
+        average.add({"batches": torch.tensor(number)}, 0.5)
+    assert average.state["batches"] == 7
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: ema(1.0, 0.0, "averaged"), lambda: swa(1.0, "averaged"), lambda: swa(0.5, "fresh")],
+)
+def test_what_is_no_average_is_refused(build):
+    with pytest.raises(InputError, match=r"strategy\.averaging"):
+        build()
+
+
+def test_recomputed_statistics_are_torchs_and_frozen_layers_keep_theirs():
+    torch.manual_seed(0)
+    backbone = convnet(ArrayInput.of(2, 8, 8), [3, 4])
+    batches = [torch.randn(5, 2, 8, 8) for _ in range(4)]
+    theirs = AveragedModel(backbone)
+    update_bn(batches, theirs)
+    backbone.train()
+    recompute(backbone, batches)
+    for name, tensor in backbone.named_buffers():
+        torch.testing.assert_close(tensor, dict(theirs.module.named_buffers())[name])
+    assert backbone.training and all(m.momentum == 0.1 for m in backbone.modules() if isinstance(m, nn.BatchNorm2d))
+    backbone.set_trainable(["block2"])
+    before = {name: tensor.clone() for name, tensor in backbone.named_buffers()}
+    recompute(backbone, [3 * batch for batch in batches])
+    moved = {name for name, tensor in backbone.named_buffers() if not torch.equal(tensor, before[name])}
+    assert moved and all(".block2." in name or "block2" in name for name in moved)
+
+
+def train(runs: Path, study: str, *words: str) -> Path:
+    command = [
+        *("train", "source=digits", "target=digits", "target.labels=6", "batch_size=16", "backbone.widths=[4,8]"),
+        *(f"trainer.max_epochs={EPOCHS}", "backbone.input.shape=[1,8,8]", "source.pretrain.max_epochs=1"),
+        *("source.pretrain.target.labels=10", "tracker=none", "diagnostics=none", "trainer.accelerator=cpu"),
+        *("optimizer.lr=0.1", "selection=last", "target.validation=0", f"study={study}", f"paths.runs={runs}", *words),
+    ]
+    assert cli.main(command) == 0
+    (file,) = (runs / study).glob("*/run.json")
+    return file.parent
+
+
+def test_the_net_that_is_kept_is_the_mean_of_the_epochs_ends(tmp_path, monkeypatch):
+    starts = []
+    step = TransferModule.on_train_epoch_start
+
+    def start(module):
+        starts.append({key: value.clone() for key, value in module.state_dict().items()})
+        step(module)
+
+    monkeypatch.setattr(TransferModule, "on_train_epoch_start", start)
+    plain = train(tmp_path, "plain", "strategy=full_finetune")
+    last = torch.load(plain / "last.pt", weights_only=True)
+    ends = [*starts[-EPOCHS + 1 :], last]  # what epochs begin with is what the ones before ended with
+    swa_run = train(
+        tmp_path, "swa", "strategy=swa", "strategy.averaging.start=0", "strategy.averaging.batchnorm=averaged"
+    )
+    kept = torch.load(swa_run / "last.pt", weights_only=True)
+    for key, value in kept.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([end[key] for end in ends]).mean(0))
+    # training itself went on from its own weights
+    histories = [json.loads((run / "run.json").read_text())["history"] for run in (plain, swa_run)]
+    assert [row["train/task_loss"] for row in histories[0]] == [row["train/task_loss"] for row in histories[1]]
