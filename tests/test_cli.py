@@ -152,6 +152,31 @@ def test_a_sweep_of_the_working_folder_runs_and_its_lists_may_be_given_anew(
     assert sorted(seeds) == [4, 5]
 
 
+def test_a_yaml_by_its_path_is_the_sweep_of_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sweeps" / "strategy").mkdir(parents=True)
+    (tmp_path / "sweeps" / "strategy" / "ours.yaml").write_text(OURS)
+    preset = (
+        "# Ours\ndefaults: [train, {override strategy: ours}, _self_]\nstudy: ours\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}"
+    )
+    (tmp_path / "sweeps" / "ours.yaml").write_text(preset)
+    words = ["source=none", *TINY, f"paths.runs={tmp_path}/runs"]
+    assert cli.main(["sweep", "ours", *words]) == 0
+    capsys.readouterr()
+    for place in ("sweeps/ours.yaml", str(tmp_path / "sweeps" / "ours.yaml")):
+        assert cli.main(["sweep", place, *words]) == 0
+        assert capsys.readouterr().err.count("finished before, skipped") == 2
+
+
+@pytest.mark.parametrize("place", ["nowhere.yaml", "nowhere/ours.yaml", "nowhere/ours", "there.txt", "there"])
+def test_a_path_without_a_yaml_is_one_sentence(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there.txt").write_text("defaults: [train]")
+    assert cli.main(["sweep", place]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert place in line and "there is no" in line
+
+
 COMMANDS_WITHOUT_TORCH = [
     (["--help"], 0),
     (["--version"], 0),

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from transferlab import __version__
@@ -18,7 +18,7 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
 
   transferlab train [KEY=VALUE ...]     one run: source x target x strategy x backbone
   transferlab train -m KEY=A,B ...      many runs: every combination of the listed values
-  transferlab sweep [NAME] [KEY=VALUE]  a ready study of sweeps/ (without NAME: which there are)
+  transferlab sweep [NAME] [KEY=VALUE]  a ready study of sweeps/, or FILE.yaml (without NAME: which there are)
   transferlab compare [STUDY|FOLDER]    the runs of a study, strategy by strategy
   transferlab list [GROUP]              what there is: strategies, sources, targets, backbones, ...
 
@@ -109,7 +109,7 @@ def train(words: list[str]) -> int:
 
 
 def sweep(words: list[str]) -> int:
-    """A ready study: `sweeps/NAME.yaml` of this folder or of the package, as a Hydra multirun."""
+    """A ready study as a Hydra multirun: `sweeps/NAME.yaml` of this folder or of the package, or a yaml by its path."""
     folders = [Path("sweeps"), shipped("sweeps")]
     found = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
     if not words:
@@ -119,11 +119,23 @@ def sweep(words: list[str]) -> int:
             print(f"{name:24s} {first_comment(file)}")
         return 0
     (name, *overrides), own = _taken(words, "--config-dir")
-    if name not in found:
-        raise unknown("sweep", name, found)
+    file = _study(name, found)
     if own:
         overrides.append(f"hydra.searchpath=[{','.join(Path(folder).resolve().as_uri() for folder in own)}]")
-    return train(["--config-dir", str(found[name].parent), "--config-name", name, "--multirun", *overrides])
+    return train(["--config-dir", str(file.parent), "--config-name", file.stem, "--multirun", *overrides])
+
+
+def _study(name: str, found: Mapping[str, Path]) -> Path:
+    """The yaml of a ready study, by its name or its path."""
+    if name in found:
+        return found[name]
+    if (file := Path(name)).name == name and not file.suffix:
+        raise unknown("sweep", name, found)
+    if file.suffix != ".yaml" or not file.is_file():
+        raise InputError(
+            f"sweep {name}: there is no such .yaml file; `transferlab sweep` lists the studies with a name"
+        )
+    return file
 
 
 def compare(words: list[str]) -> int:

@@ -123,6 +123,14 @@ def test_vgg_with_mean_pooling_gives_each_maps_mean(name, x):
         torch.testing.assert_close(backbone(x), backbone.net.features(x).mean((2, 3)), rtol=1e-5, atol=1e-5)
 
 
+def test_vgg_with_flattening_gives_every_number_of_the_maps():
+    x = torch.randn(2, 3, 64, 100)
+    backbone = families.vgg(ArrayInput.of(3, 64, 100), "vgg11_bn", "flatten").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x), backbone.net.features(x).flatten(1), rtol=1e-5, atol=1e-5)
+    assert backbone.features == 512 * 2 * 3
+
+
 @pytest.mark.slow
 def test_vgg_with_mean_pooling_leaves_published_classifiers_out(tmp_path):
     published = torchvision.models.vgg11().state_dict()
@@ -138,7 +146,7 @@ def test_vgg_with_mean_pooling_leaves_published_classifiers_out(tmp_path):
 
 
 def test_an_unknown_pooling_is_refused():
-    with pytest.raises(InputError, match=r"backbone\.pooling=max: classifier or mean"):
+    with pytest.raises(InputError, match=r"backbone\.pooling=max: classifier, mean or flatten"):
         families.vgg(INPUT, "vgg11", "max")
 
 

@@ -1,5 +1,6 @@
-"""torchvision's VGGs, with their fully connected layers or with a global mean in their place."""
+"""torchvision's VGGs, with their fully connected layers or with a head right on their maps."""
 
+from math import prod
 from typing import Any
 
 from torch import nn
@@ -17,15 +18,21 @@ def vgg(input: ArrayInput, name: str, pooling: str) -> Backbone:
         input: images (C, H, W).
         name: in torchvision.
         pooling: `classifier`: stages `block1..block5, pool, fc6, fc7`, features 4096, as published. `mean`: stages
-            `block1..block5, pool`, features 512, each map's mean; of published weights fc6 and fc7 are left out.
+            `block1..block5, pool`, features 512, each map's mean. `flatten`: the same stages, features all numbers of
+            the maps, 512 * (H // 32) * (W // 32). Of these two the published fc6 and fc7 are left out.
 
     Raises:
         InputError: no such net or pooling, or an input that it cannot take.
     """
-    if pooling not in ("classifier", "mean"):
-        raise InputError(f"backbone.pooling={pooling}: classifier or mean")
+    if pooling not in ("classifier", "mean", "flatten"):
+        raise InputError(f"backbone.pooling={pooling}: classifier, mean or flatten")
     net = member(name, ("vgg*",), input)
-    backbone = _with_classifier(net, name) if pooling == "classifier" else _with_mean(net, name)
+    if pooling == "classifier":
+        backbone = _with_classifier(net, name)
+    elif pooling == "mean":
+        backbone = _without_classifier(net, name, nn.AdaptiveAvgPool2d(1), 512)
+    else:
+        backbone = _without_classifier(net, name, nn.Identity(), 512 * prod(side // 32 for side in input.shape[1:]))
     return checked(backbone, input)
 
 
@@ -41,11 +48,10 @@ def _with_classifier(net: Any, name: str) -> Backbone:
     return Backbone(net, stages, 4096, name, ignored=["classifier.6"], tail="pool")
 
 
-def _with_mean(net: Any, name: str) -> Backbone:
-    """Pooled to 1 x 1."""
-    net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
+def _without_classifier(net: Any, name: str, pooling: nn.Module, features: int) -> Backbone:
+    net.avgpool, net.classifier = pooling, nn.Identity()
     stages = [*_blocks(net), Stage("pool", ["avgpool", flatten])]
-    return Backbone(net, stages, 512, name, ignored=["classifier"], tail="pool")
+    return Backbone(net, stages, features, name, ignored=["classifier"], tail="pool")
 
 
 def _blocks(net: nn.Module) -> list[Stage]:
