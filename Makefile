@@ -40,6 +40,7 @@ quickstart: $(DONE)
 
 benchmark: $(DONE)
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/diagnostics.py
 	$(BIN)/python benchmarks/compare.py

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from transferlab import cli
+from transferlab import acting, cli
 from transferlab.averaging import Average, ema, recompute, swa
 from transferlab.backbones.small import convnet
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.module import TransferModule
 
-EPOCHS, BATCHES = 4, 3
+EPOCHS, BATCHES = 4, 4  # 60 samples by 16
 
 
 def averaged(averaging, values):
@@ -89,6 +89,21 @@ def train(runs: Path, study: str, *words: str) -> Path:
     assert cli.main(command) == 0
     (file,) = (runs / study).glob("*/run.json")
     return file.parent
+
+
+def test_statistics_are_recomputed_on_what_the_net_trains_on(tmp_path, monkeypatch):
+    trained, read = [], []
+    step = TransferModule.training_step
+
+    def training_step(module, batch, batch_idx):
+        trained.append(batch["target"][0].clone())
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(TransferModule, "training_step", training_step)
+    monkeypatch.setattr(acting, "recompute", lambda backbone, batches: read.append(torch.cat(list(batches))))
+    train(tmp_path, "swa", "strategy=swa", "trainer.max_epochs=2")
+    rows = torch.cat(trained[-BATCHES:]).flatten(1)
+    assert torch.equal(rows.unique(dim=0), read[0].flatten(1).unique(dim=0))
 
 
 def test_the_net_that_is_kept_is_the_mean_of_the_epochs_ends(tmp_path, monkeypatch):

@@ -93,11 +93,19 @@ NEEDS = {
     "reconstruction": "inputs of one shape, images or tables",
 }
 # Tasks of strategies that are not for all, and why.
+VECTORS = ("classification", "binary", "multilabel", "regression")
 CLAIMS: dict[str, tuple[tuple[str, ...], str]] = {
     "semantic_alignment": (("classification", "binary"), "it needs one class a sample, with a name"),
     "semantic_loss": (("classification", "binary", "multilabel"), "it needs a logit for each class"),
     "kd": (("classification",), "it needs a teacher that answers with one class out of several"),
     "lwf": (("classification",), "it needs a teacher that answers with one class out of several"),
+    "co_tuning": (("classification",), "it needs a source that answers with one class out of several"),
+    "ewc": (("classification",), "it needs a source that answers with one class out of several"),
+    "bi_tuning": (("classification",), "it needs one class a sample and a head of one vector a class"),
+    **dict.fromkeys(
+        ("bss", "crd", "delta", "rkd", "spkd", "fitnets", "attention_transfer"),
+        (VECTORS, "it is tried on tasks of one vector a sample"),
+    ),
 }
 # A net that a task cannot stand on: (task, how the builder's name begins), and why.
 GAPS: dict[tuple[str, str], str] = {
@@ -216,10 +224,17 @@ def gap(cell: Cell) -> str | None:
         return reason
     if cell.task == "translation" and "seq2seq" not in cell.family.builder:
         return "it needs the encoder of an encoder-decoder"
+    if cell.strategy == "attention_transfer" and _has_one_position(cell.family):
+        return "it needs a stage with two positions or more"
     for (task, builder), reason in GAPS.items():
         if task == cell.task and cell.family.builder.startswith(builder):
             return reason
     return None
+
+
+def _has_one_position(family: Family) -> bool:
+    """Tables, ids, pairs and mlps give vectors; an image of 32 pixels is one patch of ViT-B/32."""
+    return family.kind in ("tables", "ids", "pairs") or family.member in ("mlp", "vit_b_32")
 
 
 def command(cell: Cell, folder: Path) -> list[str]:

@@ -96,6 +96,8 @@ def outcome(cell: cells.Cell, folder: Path) -> str:
 def page(ran: dict[cells.Cell, str], strategies: list[str]) -> str:
     """A table a task, a row a family, a column a strategy; empty cells with their reasons below."""
     parts = [HEAD]
+    if rest := [name for name in cells.options("strategy") if name not in strategies]:
+        parts.append(f"Not in these tables yet: {', '.join(rest)}.\n")
     for task in sorted({cell.task for cell in ran}):
         here = {(cell.family.name, cell.strategy): said for cell, said in ran.items() if cell.task == task}
         rows = sorted({family for family, _ in here})
@@ -112,7 +114,7 @@ def page(ran: dict[cells.Cell, str], strategies: list[str]) -> str:
             if said:
                 reasons.setdefault(said, []).append(family if family not in whole else f"{family} with {strategy}")
         parts += [f"- {reason}: {', '.join(dict.fromkeys(names))}." for reason, names in sorted(reasons.items())]
-        parts.append("")
+        parts += [""] if reasons else []
     return "\n".join(parts).rstrip() + "\n"
 
 

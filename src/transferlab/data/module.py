@@ -115,6 +115,8 @@ class TransferData(LightningDataModule):
     def studied(self, domain: str, size: int) -> Iterator[Domain]:
         """The training samples of a domain in order, without augmentation, in batches of `size` at most.
 
+        As a loader gives them: they are normalised on their way to the device.
+
         Raises:
             InputError: the source has no data.
         """
@@ -122,7 +124,7 @@ class TransferData(LightningDataModule):
         if samples is None:
             raise InputError(_NO_SOURCE)
         for batch in torch.split(torch.arange(len(samples)), size):
-            yield self._normalised(*samples[batch.tolist()])
+            yield samples[batch.tolist()]
 
     def rehearsal(self, size: int) -> Mapping[str, Domain]:
         """A batch of the first samples of each domain, as training would see them."""
