@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from transferlab import cli
 from transferlab.backbones.small import convnet, mlp
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
@@ -230,3 +231,20 @@ def test_no_samples_are_refused():
 
 def test_it_takes_the_place_of_weight_decay_and_reads_the_source_once():
     assert EWC.replaces_weight_decay and EWC.studies == {"source"} and EWC.reads == {"target"}
+
+
+def test_a_real_run_studies_the_source_as_its_net_was_trained(tmp_path, monkeypatch):
+    seen, study = [], EWC.study
+
+    def watched(loss, given):
+        seen.extend(x for x, _ in given.batches("source", 100))
+        study(loss, given)
+        assert any(f.any() for f in loss._fisher)
+
+    monkeypatch.setattr(EWC, "study", watched)
+    words = ["source=digits", "target=digits", "target.labels=6", "backbone=mlp", "backbone.widths=[4]"]
+    words += ["backbone.input.shape=[1,8,8]", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=6"]
+    words += ["strategy.losses.ewc.samples=20", "trainer.max_epochs=1", "tracker=none", "diagnostics=none"]
+    assert cli.main(["train", "strategy=ewc", *words, f"paths.runs={tmp_path}"]) == 0
+    x = torch.cat(seen)
+    assert len(x) > 1000 and x.min() == -1 and x.max() == 1  # pixels from 0 to 1, mean and deviation 0.5
