@@ -12,6 +12,17 @@ from transferlab.losses.base import Setting
 from transferlab.losses.teacher import Teacher
 
 
+def above_zero(key: str, number: float) -> float:
+    """A number of the config, such as a temperature, that must be above 0.
+
+    Raises:
+        InputError: it is not.
+    """
+    if number <= 0:
+        raise InputError(f"{key}={number}: a number above 0")
+    return number
+
+
 def answering(setting: Setting, reader: str) -> Mapping[str, tuple[Teacher, int]]:
     """The teachers, and how many classes each knows.
 

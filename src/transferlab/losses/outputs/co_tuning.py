@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from transferlab.errors import InputError, unknown
 from transferlab.losses.base import Setting, Step, Study, TransferLoss
-from transferlab.losses.outputs.answers import answering, carried_heads
+from transferlab.losses.outputs.answers import above_zero, answering, carried_heads
 from transferlab.losses.weight import Weight
 from transferlab.tasks.classification import Classification
 
@@ -174,10 +174,8 @@ class CoTuning(TransferLoss):
         super().__init__(weight)
         if approach not in _APPROACHES:
             raise unknown(f"{_KEY}.approach", approach, _APPROACHES)
-        if temperature <= 0:
-            raise InputError(f"{_KEY}.temperature={temperature}: a number above 0")
         self.learned = direct if approach == "direct" else reverse
-        self.temperature = temperature
+        self.temperature = above_zero(f"{_KEY}.temperature", temperature)
         self.translations = nn.ModuleDict()
 
     def prepare(self, setting: Setting) -> None:

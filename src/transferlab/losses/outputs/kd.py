@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step, TransferLoss
-from transferlab.losses.outputs.answers import answering
+from transferlab.losses.outputs.answers import above_zero, answering
 from transferlab.losses.weight import Weight
 
 
@@ -44,9 +44,7 @@ class KD(TransferLoss):
 
     def __init__(self, weight: Weight, temperature: float) -> None:
         super().__init__(weight)
-        if temperature <= 0:
-            raise InputError(f"strategy.losses.kd.temperature={temperature}: a number above 0")
-        self.temperature = temperature
+        self.temperature = above_zero("strategy.losses.kd.temperature", temperature)
 
     def prepare(self, setting: Setting) -> None:
         """See that each teacher knows as many classes as the head has outputs.

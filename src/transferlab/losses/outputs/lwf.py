@@ -3,9 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step, TransferLoss
-from transferlab.losses.outputs.answers import carried_heads
+from transferlab.losses.outputs.answers import above_zero, carried_heads
 from transferlab.losses.weight import Weight
 
 
@@ -41,9 +40,7 @@ class LwF(TransferLoss):
 
     def __init__(self, weight: Weight, temperature: float) -> None:
         super().__init__(weight)
-        if temperature <= 0:
-            raise InputError(f"strategy.losses.lwf.temperature={temperature}: a number above 0")
-        self.temperature = temperature
+        self.temperature = above_zero("strategy.losses.lwf.temperature", temperature)
         self.heads = nn.ModuleDict()
 
     def prepare(self, setting: Setting) -> None:
