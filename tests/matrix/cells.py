@@ -6,6 +6,7 @@ training and a test, or has a reason why there is nothing to run.
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -259,11 +260,12 @@ def data(kind: str, task: str, folder: Path) -> Set:
 
 
 def run(cell: Cell, folder: Path) -> dict[str, Any]:
-    """The record of the run."""
+    """The record of the run, of which nothing else is left."""
     words = command(cell, folder)
     runs = folder / "runs" / "matrix"
     before = set(runs.glob("*/run.json"))
     assert cli.main(["train", *words]) == 0, f"transferlab train {' '.join(words)}"
     (file,) = set(runs.glob("*/run.json")) - before
     record: dict[str, Any] = json.loads(file.read_text())
+    shutil.rmtree(file.parent)
     return record
