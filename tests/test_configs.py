@@ -31,6 +31,7 @@ PLACES = {
     "strategy/loss": ("scratch", "+strategy/loss@strategy.losses.{name}"),
     "strategy/teacher": ("kd", "+strategy/teacher@strategy.teachers.{name}"),
     "strategy/averaging": ("scratch", "+strategy/averaging"),
+    "strategy/adapter": ("scratch", "+strategy/adapter"),
     "strategy/interpolation": ("scratch", "+strategy/interpolation"),
     "strategy/weight": ("l2_sp", "+strategy/weight@strategy.losses.l2_sp.weight"),
 }
@@ -40,7 +41,10 @@ HYDRAS_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 STRATEGIES = [name for group, name in OPTIONS if group == "strategy"]
 # What a strategy must be given.
 GIVEN = {"semantic_loss": ["strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]"]}
-IMPOSSIBLE = {("mlp", "attention_transfer"): "an mlp has vectors, no positions to attend to"}
+IMPOSSIBLE = {
+    ("mlp", "attention_transfer"): "an mlp has vectors, no positions to attend to",
+    ("mlp", "stochnorm"): "an mlp has no BatchNorm",
+}
 DIGITS = ["source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10"]
 TINY = [
     "target=digits",

@@ -32,6 +32,7 @@ def strategy(**changes):
         "head": "new",
         "lr_decay": 1.0,
         "frozen_batchnorm": "still",
+        "adapter": None,
         "teachers": {},
         "averaging": None,
         "interpolation": None,

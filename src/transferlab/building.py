@@ -1,5 +1,6 @@
 """From config nodes to the objects of a run. With `train.py` and `jobs.py` the only room that sees a config."""
 
+import copy
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,6 +91,26 @@ def net(config: DictConfig, task: Task) -> Backbone:
     if task.dense:
         backbone.cut()
     return backbone
+
+
+def adapted(config: DictConfig, backbone: Backbone, strategy: Strategy) -> Backbone:
+    """The backbone as it trains: itself, or a copy with the strategy's adapter in it, drawn from a state of its own.
+
+    Raises:
+        InputError: there is nothing to adapt, or a net of the adapter's own takes another input.
+    """
+    if strategy.adapter is None:
+        return backbone
+    beside = config.strategy.adapter.get("net")
+    if beside is not None and beside.input != config.backbone.input:
+        raise InputError(
+            f"strategy.adapter.net takes another input than this run's backbone, {dict(beside.input)}, here "
+            f"{dict(config.backbone.input)}: set " + "'strategy.adapter.net.input=${backbone.input}'"
+        )
+    changed = copy.deepcopy(backbone)
+    start_random_state(config.seed, "adapter")
+    strategy.adapter.insert(changed, inputs(config).example(2))
+    return changed
 
 
 def module(

@@ -17,6 +17,7 @@ _WORDS = {
     "strategy.start": ("source", "random"),
     "strategy.head": ("new", "source"),
     "strategy.frozen_batchnorm": ("still", "trains"),
+    "strategy.adapter.save": ("alone", "merged"),
     "strategy.losses.source_task.head": ("shared", "own"),
     "scheduler.clock": ("per_stage", "global"),
     "tracker.mode": ("auto", "online", "offline"),

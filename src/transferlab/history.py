@@ -1,5 +1,6 @@
 """What is kept of each epoch: a row of numbers, and the weights of the epoch that the selection rule prefers."""
 
+import copy
 import io
 import time
 from collections.abc import Iterable, Mapping
@@ -117,17 +118,44 @@ class KeepSelected(Callback):
 
 
 def weights(module: TransferModule) -> dict[str, Tensor]:
-    """Backbone and head as one state dict; transfer losses keep theirs to themselves."""
-    return {key: value for key, value in module.state_dict().items() if key.startswith(("backbone.", "head."))}
+    """What can change of the backbone, and the head, as one state dict; transfer losses keep theirs to themselves."""
+    net, kept = "backbone.net.", module.backbone.can_change
+    return {
+        key: value
+        for key, value in module.state_dict().items()
+        if key.startswith("head.") or (key.startswith(net) and kept(key.removeprefix(net)))
+    }
 
 
 def save_weights(module: TransferModule, path: Path) -> None:
-    """Write backbone and head, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(weights(module), buffer)
-    results.write_bytes(path, buffer.getbuffer())
+    """Write what can change of the backbone, and the head, whole or not at all."""
+    _write(weights(module), path)
+
+
+def save_merged(module: TransferModule, *paths: Path) -> None:
+    """Where the strategy's adapter is to be merged, write whole plain nets in place of what was saved of adapted ones.
+
+    Args:
+        module: whose weights then are those of the last file.
+        paths: of what `save_weights` wrote.
+    """
+    adapter = module.strategy.adapter
+    if adapter is None or adapter.save != "merged":
+        return
+    for path in paths:
+        load_weights(module, path)
+        plain = copy.deepcopy(module.backbone)
+        adapter.merge(plain)
+        head = {key: value for key, value in weights(module).items() if key.startswith("head.")}
+        _write({f"backbone.{key}": value for key, value in plain.state_dict().items()} | head, path)
 
 
 def load_weights(module: TransferModule, path: Path) -> None:
     """Read what `save_weights` wrote into backbone and head."""
     module.load_state_dict(torch.load(path, map_location=module.device, weights_only=True), strict=False)
+
+
+def _write(state: Mapping[str, Tensor], path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    results.write_bytes(path, buffer.getbuffer())

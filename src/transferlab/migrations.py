@@ -44,7 +44,13 @@ _LATER: dict[str, dict[str, Any]] = {
     "transferlab.data.arrays.npz": {"range": [0, 1]},
     "transferlab.data.recordings.audio_manifest": {"numbers": False, "separator": None},
     "transferlab.data.hf_datasets.hf_dataset": {"numbers": False},
-    "transferlab.strategy.Strategy": {"head": "new", "teachers": {}, "averaging": None, "interpolation": None},
+    "transferlab.strategy.Strategy": {
+        "head": "new",
+        "adapter": None,
+        "teachers": {},
+        "averaging": None,
+        "interpolation": None,
+    },
     "transferlab.tasks.classification.Classification": {
         "metric": "accuracy",
         "class_weights": None,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from transferlab.backbones.base import Backbone
-from transferlab.errors import DivergedError
+from transferlab.errors import DivergedError, InputError
 from transferlab.losses.base import Observation, Step, TransferLoss
 from transferlab.losses.teacher import Teacher
 from transferlab.optim import BuildOptimizer, Schedule, learning_rate, parameter_groups
@@ -111,6 +111,11 @@ class TransferModule(LightningModule):
         silent = set(self.backbone.stages) - set(self.stages) if chosen == set(self.stages) else set()
         self.backbone.set_trainable((chosen - {"head"}) | silent, self.strategy.frozen_batchnorm)
         self.head.requires_grad_("head" in chosen).train("head" in chosen)
+        if not any(p.requires_grad for part in (self.backbone, self.head) for p in part.parameters()):
+            raise InputError(
+                f"nothing trains in epoch {self.current_epoch}: the schedule trains {', '.join(self.trainable)}, of "
+                "which strategy.adapter leaves nothing to train; choose another strategy.freezing, or adapter"
+            )
 
     def observe(self, x: Value, y: Tensor) -> Observation:
         """Send one domain's batch through the net."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from transferlab.adapters.base import Adapter
 from transferlab.averaging import Averaging
 from transferlab.errors import InputError, unknown
 from transferlab.freezing import Freezing, first_epochs
@@ -24,6 +25,7 @@ class Strategy:
         head: `new`, drawn at random, or the `source`'s own, which fits where it was pretrained here on as many outputs.
         lr_decay: learning-rate factor a stage, from the head down.
         frozen_batchnorm: whether BatchNorm of frozen stages stays `still` or `trains`.
+        adapter: which says what of a stage trains; None: all of it.
         teachers: that losses look up to, by name; none: the source's net as the run starts from it.
         averaging: what is validated, selected and tested in place of the last weights; None: these.
         interpolation: between the weights before the backbone trained and the selected ones; None: these.
@@ -35,6 +37,7 @@ class Strategy:
     head: Literal["new", "source"]
     lr_decay: float
     frozen_batchnorm: Literal["still", "trains"]
+    adapter: Adapter | None
     teachers: Mapping[str, Named]
     averaging: Averaging | None
     interpolation: Interpolation | None
@@ -44,6 +47,11 @@ class Strategy:
         for key, words in allowed.items():
             if getattr(self, key) not in words:
                 raise InputError(f"strategy.{key}={getattr(self, key)}: '{words[0]}' or '{words[1]}'")
+        if self.interpolation is not None and self.adapter is not None and not self.adapter.linear:
+            raise InputError(
+                "strategy.interpolation goes along a line between the weights of two whole nets, which between two "
+                "states of this adapter is none: set strategy.interpolation=null, or strategy.adapter=null"
+            )
 
     @property
     def reads(self) -> frozenset[str]:

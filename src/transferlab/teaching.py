@@ -95,7 +95,15 @@ def of_run(folder: Path, weight: float, config: DictConfig, example: Value) -> T
         net.cut()
     head = task.build_head(net, len(record["data"]["classes"]), example)
     state = read_tensors(folder / SELECTED)
-    load(net, str(folder / SELECTED))
+    strategy: Strategy = build(theirs.strategy)
+    if strategy.adapter is not None and strategy.adapter.save == "alone":
+        if (source := record["data"]["source_weights"]) is not None:
+            load(net, source)
+        strategy.adapter.insert(net, example)
+        own = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
+        net.load_state_dict(own, strict=False)
+    else:
+        load(net, str(folder / SELECTED))
     head.load_state_dict({key.removeprefix("head."): value for key, value in state.items() if key.startswith("head.")})
     return Teacher(net, head, task, weight)
 

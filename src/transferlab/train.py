@@ -18,7 +18,7 @@ from transferlab.environment import environment, peak_memory, quiet
 from transferlab.errors import DivergedError, InputError, plain, unknown
 from transferlab.fitting import fit, rehearse
 from transferlab.flops import Flops
-from transferlab.history import History, KeepSelected, save_weights
+from transferlab.history import History, KeepSelected, save_merged, save_weights
 from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
 from transferlab.record import begin, summary, title
@@ -116,7 +116,8 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
 
     def assembled(weights: str | None = None) -> TransferModule:
         teachers = teaching.teachers(config, strategy, backbone, task, building.inputs(config).example(2), weights)
-        return building.module(config, backbone, strategy, task, parts, source_data, from_source, weights, teachers)
+        net = building.adapted(config, backbone, strategy)
+        return building.module(config, net, strategy, task, parts, source_data, from_source, weights, teachers)
 
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = assembled()
@@ -160,6 +161,8 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     record["report"] = tested.report(module, len(parts.classes))  # the selected epoch was tested last
     record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, keep))
     record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
+    save_merged(module, folder / LAST, keep.path)
+    record["cost"]["weights_bytes"] = keep.path.stat().st_size
     (folder / RESUME).unlink(missing_ok=True)
 
 
@@ -178,6 +181,10 @@ def _source_weights(config: DictConfig) -> str:
         raise InputError(
             f"source and target are one set: source.pretrain.target.test={recipe.target.test} must be target.test="
             f"{config.target.test}, or the source would see test samples"
+        )
+    if (adapter := recipe.strategy.get("adapter")) is not None and adapter.save == "alone":
+        raise InputError(
+            "source.pretrain.strategy.adapter.save=alone: the source's own run must keep a whole backbone: merged"
         )
     folder = results.folder(recipe)
     if not results.is_finished(folder):

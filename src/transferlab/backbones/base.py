@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from transferlab.errors import InputError, unknown
-from transferlab.values import Seq, Value
+from transferlab.values import Carried, Seq, Value
 
 Glue: TypeAlias = Callable[[nn.Module, Any], Any]
 """A named function (net, value) -> value for what is no module of the net, e.g. flatten."""
@@ -72,8 +72,12 @@ class Backbone(nn.Module):
         self._owner = _owners(net, stages, ignored)
         self._frozen_modules: list[nn.Module] = []
         self._live_batchnorm = False
+        self._only: frozenset[str] | None = None
+        self._live: frozenset[str] = frozenset()
         self.origin: str | None = None
         """Where its weights were read from, for a head that has some there too; None: they are random."""
+        self.added: frozenset[str] = frozenset()
+        """Paths in the net of parameters that no source has: those of an adapter."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -93,6 +97,34 @@ class Backbone(nn.Module):
     def paths(self, stage: str) -> tuple[str, ...]:
         """Every path of the net that is a stage's, for a net that contains this one."""
         return self._chain[stage].prefixes
+
+    def stage(self, name: str) -> Stage:
+        """One stage, as it is now."""
+        return self._chain[name]
+
+    def alter(self, stages: Iterable[Stage] = ()) -> None:
+        """Read the net again after parts were put into it or taken out.
+
+        Args:
+            stages: take the place of those of the same names.
+        """
+        self._chain |= {stage.name: stage for stage in stages}
+        self._owner = _owners(self.net, list(self._chain.values()), self.ignored)
+
+    def limit(self, parameters: Collection[str], modules: Collection[str]) -> None:
+        """From now on nothing but these trains of a stage that trains; the rest of it is as frozen as frozen stages.
+
+        Args:
+            parameters: paths in the net.
+            modules: paths in the net, of those that are in training mode.
+        """
+        self._only, self._live = frozenset(parameters), frozenset(modules)
+
+    def can_change(self, key: str) -> bool:
+        """Whether training can change a tensor of the net, by its key in the net's state dict."""
+        if self._only is None or key in self._only or key.rpartition(".")[0] in self._live:
+            return True
+        return self._live_batchnorm and key.rpartition(".")[0] in self._batchnorm_prefixes()
 
     def batchnorm_parameters(self, stage: str) -> list[nn.Parameter]:
         """Scale and shift of the BatchNorm layers of one stage."""
@@ -156,13 +188,13 @@ class Backbone(nn.Module):
             for step in self._chain[name].steps:
                 x = _through(self.net.get_submodule(step), x) if isinstance(step, str) else step(self.net, x)
             if name in keep:
-                kept[name] = x
+                kept[name] = x.seen if isinstance(x, Carried) else x
         return x, kept
 
     def set_trainable(self, stages: Iterable[str], frozen_batchnorm: str = "still") -> None:
         """Train these stages and truly freeze the others: no gradients *and* evaluation mode.
 
-        A stage without parameters trains only if it is named here.
+        A stage without parameters trains only if it is named here, and of a stage what `limit` left of it.
 
         Args:
             stages: names of stages.
@@ -175,12 +207,13 @@ class Backbone(nn.Module):
         names = set(stages)
         if missing := names - set(self.stages):
             raise unknown("stage", min(missing), self.stages)
-        self._frozen_modules = [m for path, m in self.net.named_modules() if self._stage_of(path) not in (None, *names)]
+        self._frozen_modules = [module for path, module in self.net.named_modules() if self._stays(path, names)]
         self._live_batchnorm = frozen_batchnorm == "trains"
         batchnorm = self._batchnorm_prefixes() if self._live_batchnorm else ()
         for name, parameter in self.net.named_parameters():
-            live = self._owner.get(name) in names or name.rpartition(".")[0] in batchnorm
-            parameter.requires_grad_(live)
+            allowed = self._only is None or name in self._only
+            live = self._owner.get(name) in names and allowed
+            parameter.requires_grad_(live or name.rpartition(".")[0] in batchnorm)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -192,7 +225,12 @@ class Backbone(nn.Module):
                 module.training = self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm)
         return self
 
-    def _stage_of(self, path: str) -> str | None:
+    def _stays(self, path: str, trained: Collection[str]) -> bool:
+        """Whether a module is in evaluation mode while these stages train."""
+        stage = self.stage_of(path)
+        return stage is not None and (stage not in trained or (self._only is not None and path not in self._live))
+
+    def stage_of(self, path: str) -> str | None:
         """The stage of a module, containers included."""
         prefixes = {prefix: stage.name for stage in self._chain.values() for prefix in stage.prefixes}
         return _longest(path, prefixes)

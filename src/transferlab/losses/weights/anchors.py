@@ -25,8 +25,15 @@ class Anchors(nn.Module):
             reader: the loss, for messages.
 
         Raises:
-            InputError: the backbone has random weights, so there is no starting point worth keeping.
+            InputError: the backbone has random weights, so there is no starting point worth keeping, or some that
+                no source has.
         """
+        if setting.backbone.added:
+            raise InputError(
+                f"loss '{reader}' pulls towards the source's weights, and those that strategy.adapter puts into the "
+                "net are none of them: choose an adapter that puts in nothing (strategy/adapter=bitfit, norms), or "
+                "another loss"
+            )
         if not setting.from_source:
             raise InputError(
                 f"loss '{reader}' pulls towards the source's weights, and this run starts from none: set source"

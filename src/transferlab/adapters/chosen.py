@@ -1,0 +1,92 @@
+"""Adapters that put nothing into a net: some of its own parameters train, the others stay as they are."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from transferlab.adapters.base import Adapter
+from transferlab.adapters.places import in_stages
+from transferlab.backbones.base import Backbone
+from transferlab.errors import InputError
+from transferlab.values import Value
+
+
+class _Chosen(Adapter):
+    merges = linear = True
+    what = ""
+
+    def __init__(self, stages: Sequence[str | int] | None, save: Literal["alone", "merged"]) -> None:
+        super().__init__(save)
+        self.stages = stages
+        self._inside: frozenset[str] = frozenset()
+
+    def put(self, backbone: Backbone, example: Value) -> None:
+        """See that there is something to choose."""
+        names = [name for name, _ in backbone.net.named_parameters()]
+        stages = in_stages(backbone, self.stages)
+        self._inside = frozenset(name for name in names if backbone.stage_of(name) in stages)
+        if not any(self.chooses(backbone.net, name) for name in names):
+            raise InputError(f"backbone '{backbone.name}' has no {self.what} in the stages {', '.join(stages)}")
+
+    def chooses(self, net: nn.Module, name: str) -> bool:
+        """Whether it is one of those."""
+        return name in self._inside and self.fits(net.get_submodule(name.rpartition(".")[0]), name)
+
+    def fits(self, owner: nn.Module, name: str) -> bool:
+        """Whether a parameter of a module is of the kind that trains."""
+        raise NotImplementedError
+
+
+class BitFit(_Chosen):
+    """The biases: of layers, of attention's projections, and the shifts of norms.
+
+    Ben Zaken, Ravfogel & Goldberg 2022, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+    Language-models" (ACL), section 2.
+
+    Args:
+        stages: names, patterns or positions; None: all.
+        save: `alone` or `merged`.
+
+    Raises:
+        InputError: another word.
+    """
+
+    what = "biases"
+
+    def fits(self, owner: nn.Module, name: str) -> bool:
+        """Whether it is a bias."""
+        return "bias" in name.rpartition(".")[2]
+
+
+class NormTuning(_Chosen):
+    """Scales and shifts of the norms; BatchNorm's statistics follow the target.
+
+    Frankle, Schwab & Morcos 2021, "Training BatchNorm and Only BatchNorm: On the Expressive Power of Random Features in
+    CNNs" (ICLR), there with weights that were never trained; for transfer Mudrakarta et al. 2019, "K for the Price of
+    1: Parameter-efficient Multi-task and Transfer Learning" (ICLR), section 3.
+
+    Args:
+        stages: names, patterns or positions; None: all.
+        save: `alone` or `merged`.
+
+    Raises:
+        InputError: another word.
+    """
+
+    what = "norms with parameters"
+
+    def fits(self, owner: nn.Module, name: str) -> bool:
+        """Whether a norm owns it."""
+        return is_norm(owner)
+
+    def enlivens(self, module: nn.Module) -> bool:
+        """BatchNorm normalises by the batch, as in training."""
+        return isinstance(module, _BatchNorm)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether it is a norm of torch, or one that a library names so, as T5LayerNorm and timm's BatchNormAct2d are."""
+    known = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+    return isinstance(module, known) or "Norm" in type(module).__name__

@@ -1,0 +1,81 @@
+"""Where in a backbone an adapter goes."""
+
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from transferlab.backbones.base import Backbone
+from transferlab.choosing import matching
+from transferlab.errors import InputError
+from transferlab.values import Value
+
+
+def in_stages(backbone: Backbone, stages: Sequence[str | int] | None) -> tuple[str, ...]:
+    """Stages with parameters by name, pattern or position, in order; None: all of them.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    found = matching(["*"] if stages is None else stages, backbone.parametric)
+    return tuple(stage for stage in backbone.parametric if stage in found)
+
+
+def layers(
+    backbone: Backbone,
+    example: Value,
+    kinds: tuple[type[nn.Module], ...],
+    stages: Sequence[str | int] | None,
+    modules: Sequence[str],
+) -> dict[str, nn.Module]:
+    """The layers that the net calls, by path. One whose weights another module reads for itself is never called.
+
+    Args:
+        backbone: whose layers they are.
+        example: a small input.
+        kinds: of layers.
+        stages: names, patterns or positions; None: all.
+        modules: patterns of paths in the net, of which one must match.
+
+    Raises:
+        InputError: there is no such stage, or no such layer in these.
+    """
+    inside = in_stages(backbone, stages)
+    paths = [path for path, module in backbone.net.named_modules() if isinstance(module, kinds)]
+    found = [path for path in called(backbone, example, paths) if backbone.stage_of(path) in inside]
+    chosen = [path for path in found if any(fnmatchcase(path, pattern) for pattern in modules)]
+    if not chosen:
+        there = f"it calls e.g. {', '.join(found[:5])}" if found else "it calls none of a kind that can be adapted"
+        raise InputError(
+            f"strategy.adapter.modules={list(modules)} matches no layer of backbone '{backbone.name}' in the stages "
+            f"{', '.join(inside)}: {there}"
+        )
+    return {path: backbone.net.get_submodule(path) for path in chosen}
+
+
+def called(backbone: Backbone, example: Value, paths: Collection[str]) -> list[str]:
+    """Those of these modules that a pass through the net calls, in the order of `paths`."""
+    seen: set[str] = set()
+
+    def hook(path: str) -> Any:
+        return lambda *_: seen.add(path)
+
+    hooks = [backbone.net.get_submodule(path).register_forward_hook(hook(path)) for path in paths]
+    try:
+        outputs(backbone, example, ())
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return [path for path in paths if path in seen]
+
+
+@torch.no_grad()
+def outputs(backbone: Backbone, example: Value, stages: Collection[str]) -> dict[str, Any]:
+    """What these stages give in evaluation mode."""
+    mode = backbone.training
+    try:
+        return backbone.eval().observe(example, stages)[1]
+    finally:
+        backbone.train(mode)
