@@ -67,6 +67,7 @@ def test_what_cannot_be_merged_says_so_before_anything_trains():
 
 
 @pytest.mark.parametrize("strategy", NAMES)
+@pytest.mark.slow
 def test_a_run_changes_and_keeps_the_adapter_and_the_head_alone(tmp_path, strategy):
     record, folder = train(tmp_path, "alone", f"strategy={strategy}")
     source = torch.load(record["data"]["source_weights"], weights_only=True)
@@ -78,6 +79,7 @@ def test_a_run_changes_and_keeps_the_adapter_and_the_head_alone(tmp_path, strate
     assert record["cost"]["weights_bytes"] == (folder / "selected.pt").stat().st_size
 
 
+@pytest.mark.slow
 def test_a_merged_run_is_a_source_and_a_teacher_like_any_other(tmp_path):
     record, folder = train(tmp_path, "lora", "strategy=lora", "strategy.adapter.save=merged")
     kept = torch.load(folder / "selected.pt", weights_only=True)
@@ -92,6 +94,7 @@ def test_a_merged_run_is_a_source_and_a_teacher_like_any_other(tmp_path):
             assert again["metrics"]["selected"][key] == pytest.approx(value, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_teacher_may_have_an_adapter(tmp_path):
     _, folder = train(tmp_path, "lora", "strategy=lora")
     words = ("strategy=kd", "+strategy/teacher@strategy.teachers.tuned=run", f"strategy.teachers.tuned.folder={folder}")
@@ -117,6 +120,7 @@ def test_an_epoch_in_which_nothing_trains_is_refused(tmp_path, capsys):
     assert "nothing trains in epoch 2: the schedule trains block1" in record["reason"]
 
 
+@pytest.mark.slow
 def test_a_line_between_two_nets_is_none_between_two_products(tmp_path, capsys):
     words = ("train", "strategy=wise_ft", "+strategy/adapter=lora", "target=digits", f"paths.runs={tmp_path}")
     assert cli.main(list(words)) == 1
@@ -134,6 +138,7 @@ def test_a_source_is_not_pretrained_to_an_adapter_without_its_net(tmp_path, caps
 
 
 @pytest.mark.parametrize("strategy", ["l2_sp", "ewc"])
+@pytest.mark.slow
 def test_a_pull_to_the_source_knows_no_new_weights(tmp_path, capsys, strategy):
     record, _ = train(tmp_path, "pulled", f"strategy={strategy}", "+strategy/adapter=lora", status=1)
     assert f"loss '{strategy}' pulls towards the source's weights, and those that strategy.adapter" in record["reason"]
