@@ -37,7 +37,7 @@ class WithWeights(TransferLoss):
 def module(seed=0, freezing=full, losses=None):
     torch.manual_seed(seed)
     backbone = mlp(ArrayInput.of(5), [6, 4])
-    task = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+    task = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
     strategy = Strategy(freezing, losses or {}, "source", "new", 1.0, "still", None, {}, None, None)
     schedule = Schedule(cosine, 0.0, "per_stage")
     head = task.build_head(backbone, 3, torch.zeros(2, 5))

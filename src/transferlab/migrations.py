@@ -56,6 +56,7 @@ _LATER: dict[str, dict[str, Any]] = {
         "class_weights": None,
         "label_smoothing": 0.0,
         "focal": 0.0,
+        "criterion": "cross_entropy",
     },
     "transferlab.tasks.binary.Binary": {"focal": 0.0},
     "transferlab.backbones.torchvision.vgg": {"pooling": "classifier"},

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transferlab.backbones.base import Backbone
 from transferlab.errors import DivergedError, InputError
 from transferlab.losses.base import Observation, Step, TransferLoss
-from transferlab.losses.teacher import Teacher
+from transferlab.losses.teacher import Lessons, Teacher
 from transferlab.optim import BuildOptimizer, Schedule, learning_rate, parameter_groups
 from transferlab.seeding import derive
 from transferlab.strategy import Strategy
@@ -136,7 +136,7 @@ class TransferModule(LightningModule):
         observed = {domain: self.observe(*pair) for domain, pair in batch.items()}
         target = observed["target"]
         teachers = cast(Mapping[str, Teacher], self.teachers)
-        taught = {name: net.observe(target.x, target.y, self.strategy.taught(name)) for name, net in teachers.items()}
+        taught = Lessons(teachers, target, self.strategy.taught)
         weights = {name: net.weight for name, net in teachers.items()}
         step = Step(self.backbone, self.head, self.task, observed, taught, weights)
         terms = {"task": self.task.loss(target.outputs, target.y)}

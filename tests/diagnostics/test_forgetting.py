@@ -18,7 +18,7 @@ from transferlab.inputs.arrays import ArrayInput
 from transferlab.tasks.classification import Classification
 from transferlab.values import Seq, masked_mean
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def step(*domains):
     backbone, head = mlp(ArrayInput.of(2), [3]), nn.Linear(3, 2)
     x = torch.zeros(1, 2)
     observed = {domain: Observation(x, torch.zeros(1), {}, backbone(x), head(backbone(x))) for domain in domains}
-    return Step(backbone, head, Classification(nn.Linear, "accuracy", None, 0.0, 0.0), observed)
+    return Step(backbone, head, Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy"), observed)
 
 
 def test_a_domain_that_was_loaded_is_found():

@@ -81,7 +81,7 @@ def test_certain_answers_right_or_wrong_have_finite_losses_and_gradients_in_floa
 
 def test_the_task_takes_a_samples_loss_from_it_with_its_weights_and_smoothing():
     z, y = drawn(6, 3), torch.tensor([0, 0, 0, 1, 1, 2])
-    task = Classification(nn.Linear, "accuracy", "balanced", 0.1, 2.0)
+    task = Classification(nn.Linear, "accuracy", "balanced", 0.1, 2.0, "cross_entropy")
     task.fit(y, 3)
     smoothed = 0.9 * F.one_hot(y, 3).double() + 0.1 / 3
     weights = torch.tensor([6 / 3, 6 / 2, 6 / 1]).double() / 3
@@ -101,6 +101,6 @@ def test_the_binary_task_takes_it_too():
 
 def test_a_gamma_below_0_is_refused():
     with pytest.raises(InputError, match=r"task\.focal=-1: .*0 or more"):
-        Classification(nn.Linear, "accuracy", None, 0.0, -1)
+        Classification(nn.Linear, "accuracy", None, 0.0, -1, "cross_entropy")
     with pytest.raises(InputError, match=r"task\.focal=-1"):
         Binary(nn.Linear, "accuracy", None, -1)

@@ -11,7 +11,7 @@ Y = torch.tensor([0, 0, 0, 1, 2, 2])
 
 
 def test_the_task_given_stays_as_it_is():
-    task = Classification(nn.Linear, "accuracy", "balanced", 0.0, 0.0)
+    task = Classification(nn.Linear, "accuracy", "balanced", 0.0, 0.0, "cross_entropy")
     outputs = torch.randn(6, 3)
     before = task.loss(outputs, Y)
     seeing = fitted(task, Y, 3)

@@ -21,7 +21,7 @@ MISSING = torch.rand(N, C, generator=GENERATOR) < 0.3
 LABELS = nn.functional.one_hot(Y, C).float().masked_fill(MISSING, float("nan"))
 NUMBERS = torch.randn(N, C, generator=GENERATOR).masked_fill(MISSING, float("nan"))
 
-CLASSIFICATION = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+CLASSIFICATION = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 CASES = {
     "classification": (CLASSIFICATION, LOGITS, Y, C),
     "binary": (Binary(nn.Linear, "accuracy", None, 0.0), LOGITS[:, :1], (Y == 0).long(), 2),

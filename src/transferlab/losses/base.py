@@ -107,7 +107,7 @@ class Step:
         head: the target's.
         task: of the run.
         observed: what became of each domain's batch.
-        taught: what each teacher makes of the target's batch.
+        taught: what each teacher makes of the target's batch, computed where a loss reads it.
         weights: of the teachers.
     """
 
@@ -118,12 +118,10 @@ class Step:
     taught: Mapping[str, Observation] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
 
-    def by_teachers(self, formula: Callable[[str, Observation], Tensor]) -> Tensor:
-        """The mean over teachers, each by its weight, of a formula of the teacher's name and its look at the target."""
+    def by_teachers(self, formula: Callable[[str], Tensor]) -> Tensor:
+        """The mean over teachers, each by its weight, of a formula of the teacher's name."""
         total = sum(self.weights.values())
-        return torch.stack(
-            [self.weights[name] / total * formula(name, seen) for name, seen in self.taught.items()]
-        ).sum()
+        return torch.stack([weight / total * formula(name) for name, weight in self.weights.items()]).sum()
 
     def domain(self, name: str, reader: str) -> Observation:
         """The observation of a domain.

@@ -1,6 +1,6 @@
 """A net that losses look up to: the source's as the run starts from it, or that of a finished run."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -45,3 +45,30 @@ class Teacher(nn.Module):
         """
         features, activations, outputs = observe(self.backbone, self.head or nn.Identity(), x, keep)
         return Observation(x, y, activations, features, outputs if self.head is not None else None)
+
+
+class Lessons(Mapping[str, Observation]):
+    """What each teacher makes of a batch; a teacher whose lesson nobody reads never looks at it.
+
+    Args:
+        teachers: by name.
+        target: the batch, as the net in training sees it.
+        keep: of a teacher, by its name, the stages whose outputs are wanted.
+    """
+
+    def __init__(
+        self, teachers: Mapping[str, Teacher], target: Observation, keep: Callable[[str], Collection[str]]
+    ) -> None:
+        self._teachers, self._target, self._keep = teachers, target, keep
+        self._given: dict[str, Observation] = {}
+
+    def __getitem__(self, name: str) -> Observation:
+        if name not in self._given:
+            self._given[name] = self._teachers[name].observe(self._target.x, self._target.y, self._keep(name))
+        return self._given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._teachers)
+
+    def __len__(self) -> int:
+        return len(self._teachers)

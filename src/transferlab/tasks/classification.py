@@ -1,7 +1,7 @@
 """Classification: one class out of several."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -12,6 +12,24 @@ from transferlab.errors import InputError
 from transferlab.tasks import labels, report, resampling
 from transferlab.tasks.focal import check_gamma, focal
 from transferlab.values import Value
+
+
+def squared_error(logits: Tensor, shares: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean squared error of each sample: `1 / C sum_c (p_c - q_c)^2` with p the softmax.
+
+    The score of Brier 1950, "Verification of Forecasts Expressed in Terms of Probability" (Monthly Weather Review),
+    equation 2, over the number of classes.
+
+    Args:
+        logits: (B, C).
+        shares: q, of the classes in each label, (B, C), rows that sum to 1.
+        weights: of each class, (C,), by which a sample counts; None: all alike.
+
+    Returns:
+        (B,).
+    """
+    errors = (logits.softmax(1) - shares).square().mean(1)
+    return errors if weights is None else errors * (shares @ weights)
 
 
 class Classification:
@@ -25,9 +43,10 @@ class Classification:
         label_smoothing: share of a label that is spread over all classes, in [0, 1) (Szegedy et al. 2016, "Rethinking
             the Inception Architecture for Computer Vision", section 7).
         focal: gamma of the focal loss (Lin et al. 2017), whose alpha are the class weights; 0: cross-entropy.
+        criterion: `cross_entropy`, or `squared_error` of the probabilities.
 
     Raises:
-        InputError: a share outside [0, 1), or a gamma below 0.
+        InputError: a share outside [0, 1), a gamma below 0, or another criterion.
     """
 
     dense = False
@@ -40,14 +59,19 @@ class Classification:
         class_weights: labels.ClassWeights | None,
         label_smoothing: float,
         focal: float,
+        criterion: Literal["cross_entropy", "squared_error"],
     ) -> None:
         if not 0 <= label_smoothing < 1:
             raise InputError(f"task.label_smoothing={label_smoothing}: a share in [0, 1)")
         check_gamma(focal)
+        if criterion not in ("cross_entropy", "squared_error"):
+            raise InputError(f"task.criterion={criterion}: 'cross_entropy' or 'squared_error'")
+        if focal and criterion == "squared_error":
+            raise InputError(f"task.focal={focal} is of task.criterion=cross_entropy: set one of them back")
         self._head = head
         self.metric = metric
         self._class_weights = class_weights
-        self._smoothing, self._gamma = label_smoothing, focal
+        self._smoothing, self._gamma, self._squared = label_smoothing, focal, criterion == "squared_error"
         self._weights: Tensor | None = None
 
     def fit(self, y: Tensor, outputs: int) -> None:
@@ -64,7 +88,7 @@ class Classification:
         return self._head(backbone.features, outputs)
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy or focal loss over the batch, each sample times its class's weight.
+        """Mean cross-entropy, focal loss or squared error over the batch, each sample times its class's weight.
 
         Args:
             outputs: logits (B, C).
@@ -73,6 +97,8 @@ class Classification:
         weights = None if self._weights is None else self._weights.to(outputs)
         if self._gamma:
             return focal(outputs, self._shares(outputs, y), weights, self._gamma).mean()
+        if self._squared:
+            return squared_error(outputs, self._shares(outputs, y), weights).mean()
         losses = nn.functional.cross_entropy(outputs, y, weights, reduction="none", label_smoothing=self._smoothing)
         return losses.mean()
 

@@ -13,7 +13,7 @@ from transferlab.losses.teacher import Teacher
 from transferlab.tasks.classification import Classification
 from transferlab.values import Seq
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 IMAGES = torch.zeros(2, 1, 8, 8)
 SERIES = Seq(torch.zeros(2, 8, 1), torch.ones(2, 8, dtype=torch.bool))
 

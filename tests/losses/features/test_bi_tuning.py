@@ -20,7 +20,7 @@ from transferlab.tasks import heads
 from transferlab.tasks.classification import Classification
 from transferlab.tasks.multilabel import MultiLabel
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 
 
 def drawn(*shape, seed=0):

@@ -17,7 +17,7 @@ from transferlab.losses.teacher import Teacher
 from transferlab.tasks.classification import Classification
 from transferlab.tasks.multilabel import MultiLabel
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 MANY = MultiLabel(nn.Linear, "auroc", None)
 SAMPLES = st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.floats(0.07, 2), st.integers(0, 99)
 

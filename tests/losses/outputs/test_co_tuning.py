@@ -27,7 +27,7 @@ from transferlab.losses.teacher import Teacher
 from transferlab.tasks.classification import Classification
 from transferlab.tasks.multilabel import MultiLabel
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 SIZES = st.integers(1, 5), st.integers(2, 4), st.integers(2, 5), st.integers(0, 99)
 
 

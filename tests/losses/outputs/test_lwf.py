@@ -14,7 +14,7 @@ from transferlab.losses.outputs.lwf import LwF, old_answers
 from transferlab.losses.teacher import Teacher
 from transferlab.tasks.classification import Classification
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 
 
 def drawn(*shape, seed=0):

@@ -12,7 +12,7 @@ from transferlab.losses.base import Observation, Setting, Step
 from transferlab.losses.outputs.semantic_alignment import SemanticAlignment, semantic_alignment
 from transferlab.tasks.classification import Classification
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 WORDS = F.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)))
 Y = torch.tensor([0, 2, 2, 1, 0])
 

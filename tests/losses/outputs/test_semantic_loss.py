@@ -193,7 +193,7 @@ def step(net, task, y=None):
     return Step(*net, task, {"target": Observation(x, y, {}, features, net[1](features))})
 
 
-@pytest.mark.parametrize("task", [MANY, Classification(nn.Linear, "accuracy", None, 0.0, 0.0)])
+@pytest.mark.parametrize("task", [MANY, Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")])
 def test_of_classes_and_of_several_labels_every_logit_counts_by_itself_and_no_label_is_read(net, task):
     rules = RULES["connected"]
     loss = SemanticLoss(1.0, rules)

@@ -13,7 +13,7 @@ from transferlab.tasks.labels import fitted
 from transferlab.tasks.reconstruction import Reconstruction
 from transferlab.tasks.regression import Regression
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 
 
 @pytest.fixture
@@ -138,7 +138,13 @@ class Reads(nn.Module):
 def test_its_own_head_gets_the_stages_that_it_reads(net):
     loss = SourceTask(1.0, "own")
     loss.prepare(
-        Setting(*net, Classification(lambda *_: Reads(), "accuracy", None, 0.0, 0.0), {"source": 3}, None, True)
+        Setting(
+            *net,
+            Classification(lambda *_: Reads(), "accuracy", None, 0.0, 0.0, "cross_entropy"),
+            {"source": 3},
+            None,
+            True,
+        )
     )
     assert loss.activations == ("layer1",)
     kept, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])

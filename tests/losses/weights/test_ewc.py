@@ -15,7 +15,7 @@ from transferlab.losses.teacher import Teacher
 from transferlab.losses.weights.ewc import EWC, empirical_fisher, ewc
 from transferlab.tasks.classification import Classification
 
-TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0)
+TASK = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
 
 
 def drawn(*shape, seed=0):

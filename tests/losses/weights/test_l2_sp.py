@@ -27,12 +27,16 @@ def net():
 
 def setting(net, from_source=True):
     return Setting(
-        *net, Classification(nn.Linear, "accuracy", None, 0.0, 0.0), {"target": 2}, torch.zeros(2, 1, 8, 8), from_source
+        *net,
+        Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy"),
+        {"target": 2},
+        torch.zeros(2, 1, 8, 8),
+        from_source,
     )
 
 
 def step(net):
-    return Step(*net, Classification(nn.Linear, "accuracy", None, 0.0, 0.0), {})
+    return Step(*net, Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy"), {})
 
 
 def move(net, seed):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
-from transferlab.losses.base import Observation, Setting, Step
+from transferlab.losses.base import Setting, Step
 from transferlab.losses.features.reading import outputs
 from transferlab.losses.stages import of_teacher
 from transferlab.values import Seq
@@ -66,7 +66,8 @@ class Pairs:
         """A formula's sum over pairs of stages, and its mean over teachers."""
         target = step.domain("target", reader)
 
-        def of_teacher(name: str, seen: Observation) -> Tensor:
+        def of_teacher(name: str) -> Tensor:
+            seen = step.taught[name]
             pairs = enumerate(zip(self.stages, self.taught[name], strict=True))
             return torch.stack(
                 [formula(name, n, target.activations[own], seen.activations[other]) for n, (own, other) in pairs]

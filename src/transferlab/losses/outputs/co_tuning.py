@@ -213,7 +213,7 @@ class CoTuning(TransferLoss):
             InputError: labels that are neither one class a sample nor mixtures of classes.
         """
         target = step.domain("target", "co_tuning")
-        return step.by_teachers(lambda name, _: cast(_Translation, self.translations[name])(target.features, target.y))
+        return step.by_teachers(lambda name: cast(_Translation, self.translations[name])(target.features, target.y))
 
     def _predicted(self, study: Study, name: str) -> tuple[Tensor, Tensor]:
         """The source's probabilities of its classes for the target's samples, and their target classes."""

@@ -63,4 +63,4 @@ class KD(TransferLoss):
     def forward(self, step: Step) -> Tensor:
         """The loss of the target's batch."""
         student = step.domain("target", "kd").outputs
-        return step.by_teachers(lambda _, seen: distillation(student, seen.outputs, self.temperature))
+        return step.by_teachers(lambda name: distillation(student, step.taught[name].outputs, self.temperature))

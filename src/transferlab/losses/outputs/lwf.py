@@ -55,5 +55,5 @@ class LwF(TransferLoss):
         """The loss of the target's batch."""
         features = step.domain("target", "lwf").features
         return step.by_teachers(
-            lambda name, seen: old_answers(self.heads[name](features), seen.outputs, self.temperature)
+            lambda name: old_answers(self.heads[name](features), step.taught[name].outputs, self.temperature)
         )
