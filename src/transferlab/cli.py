@@ -20,6 +20,7 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
   transferlab train -m KEY=A,B ...      many runs: every combination of the listed values
   transferlab sweep [NAME] [KEY=VALUE]  a ready study of sweeps/, or FILE.yaml (without NAME: which there are)
   transferlab compare [STUDY|FOLDER]    the runs of a study, strategy by strategy
+  transferlab soup [STUDY|FOLDER]       the weights of its finished runs averaged: soups
   transferlab list [GROUP]              what there is: strategies, sources, targets, backbones, ...
 
   transferlab train --help              axes, options, flags
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": train,
         "sweep": sweep,
         "compare": compare,
+        "soup": soup,
         "list": show,
     }
     if not words or words[0] in ("-h", "--help", "help"):
@@ -143,6 +145,18 @@ def compare(words: list[str]) -> int:
     from transferlab.compare.command import compare as carry_out
     from transferlab.compare.command import options
 
+    carry_out(options(words))
+    return 0
+
+
+def soup(words: list[str]) -> int:
+    """Averages of the weights of a study's runs."""
+    from transferlab.souping.command import options
+    from transferlab.souping.command import soup as carry_out
+    from transferlab.trust import trust
+
+    words, trusted = _taken(words, "--trust")
+    trust(trusted)
     carry_out(options(words))
     return 0
 

@@ -16,6 +16,8 @@ COSTS = {
     "flops": "training FLOPs",
     "peak_memory_bytes": "peak memory in bytes",
 }
+SOUPS = {"greedy": "greedy_soup", "uniform": "uniform_soup"}
+"""Strategies that are made of all trials of a study, and are no trial themselves."""
 # what a run is about; every other key that varies is tuned
 _GIVEN = (*DATA_AND_NET, "selection.")
 
@@ -58,6 +60,7 @@ def trials(runs: pd.DataFrame, records: Mapping[str, Run], validation_sign: int 
         strategy has a second trial. `expected` is NaN where nothing was validated.
     """
     rows = []
+    runs = runs[~runs["method"].isin(SOUPS.values())]
     for setting, group in _tuned(runs, records).groupby(SETTING, sort=False):
         methods = {
             name: part.groupby("trial")[["score", "val"]].mean(numeric_only=True)

@@ -1,0 +1,1 @@
+"""The finished runs of a study, averaged into runs of their own."""
