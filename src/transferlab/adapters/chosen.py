@@ -43,7 +43,7 @@ class BitFit(_Chosen):
     """The biases: of layers, of attention's projections, and the shifts of norms.
 
     Ben Zaken, Ravfogel & Goldberg 2022, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
-    Language-models" (ACL), section 2.
+    Language-models" (ACL), section 3.
 
     Args:
         stages: names, patterns or positions; None: all.
@@ -65,7 +65,7 @@ class NormTuning(_Chosen):
 
     Frankle, Schwab & Morcos 2021, "Training BatchNorm and Only BatchNorm: On the Expressive Power of Random Features in
     CNNs" (ICLR), there with weights that were never trained; for transfer Mudrakarta et al. 2019, "K for the Price of
-    1: Parameter-efficient Multi-task and Transfer Learning" (ICLR), section 3.
+    1: Parameter-efficient Multi-task and Transfer Learning" (ICLR), scale-and-bias patches.
 
     Args:
         stages: names, patterns or positions; None: all.

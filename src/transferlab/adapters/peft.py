@@ -70,7 +70,7 @@ class Lora(_OfPeft):
 
     Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR), equation 3; with `decomposed` DoRA, Liu
     et al. 2024, "DoRA: Weight-Decomposed Low-Rank Adaptation" (ICML), equation 5: the updated weight is brought to
-    length 1 a column and times a trained magnitude.
+    length 1 for each output and times a trained magnitude.
 
     Args:
         rank: r, of the update.

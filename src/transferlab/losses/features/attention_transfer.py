@@ -56,7 +56,7 @@ class AttentionTransfer(TransferLoss):
     Of attention maps of two sizes the larger is averaged over the cells of the smaller grid.
 
     Args:
-        weight: beta of the paper's equation 2.
+        weight: beta of the authors' code; equation 2 of the paper has half of it.
         stages: of the net in training; None: all with parameters that give more than one position.
         teacher_stages: one for each; None: those of the same names.
         power: p of the maps.

@@ -41,7 +41,7 @@ def crd(
 
         L = -E[log h(T, S) | one sample] - N * E[log(1 - h(T, S)) | two samples].
 
-    The critic is `h = e^(t.s / tau) / (e^(t.s / tau) + N * m)`: equation 18, where m is 1 / M, M the size of the data
+    The critic is `h = e^(t.s / tau) / (e^(t.s / tau) + N * m)`: equation 19, where m is 1 / M, M the size of the data
     set. Whatever it is, `log(N) - L` is at most the mutual information of T and S, if two samples are drawn
     independently (section 3.1). This is the mean of two such losses: one with negatives of the teacher for each
     embedding of the student, one with negatives of the student for each of the teacher's. A sample without a negative

@@ -29,8 +29,8 @@ def delta(present: Tensor, start: Tensor, mask: Tensor, weights: Tensor) -> Tens
     """Hold a stage's channels near what they were at the start: half their weighted squared distance.
 
     Li et al. 2019, "DELTA: DEep Learning Transfer using Feature Map with Attention for Convolutional Networks" (ICLR),
-    section 3: the behavioural regulariser `sum_j W_j * |FM_j(w, x) - FM_j(w*, x)|^2` over channels j. As in the
-    authors' code it is halved, over the number of positions, and has weights whose mean is 1; of samples it is a mean.
+    the behavioural regulariser `sum_j W_j * |FM_j(w, x) - FM_j(w*, x)|^2` over channels j. As in the authors' code it
+    is halved, over the number of positions, and has weights whose mean is 1; of samples it is a mean.
 
     Args:
         present: activations now (B, P, C).
@@ -47,7 +47,7 @@ def delta(present: Tensor, start: Tensor, mask: Tensor, weights: Tensor) -> Tens
 def channel_weights(increase: Tensor, temperature: float | None) -> Tensor:
     """How much each channel counts, from what it costs to switch it off: a softmax, times the number of channels.
 
-    The attention of the same section, `softmax(L(w* without j) - L(w*))`. The authors' code first standardises the
+    The attention of the same paper, `softmax(L(w* without j) - L(w*))`. The authors' code first standardises the
     increases and divides them by a temperature of 5; increases that are all alike give weights that are.
 
     Args:

@@ -17,7 +17,7 @@ from transferlab.values import flat
 def spkd(student: Tensor, teacher: Tensor) -> Tensor:
     """Bring the similarities among a batch's samples to a teacher's: `|G_T - G_S|_F^2 / B^2`.
 
-    Tung & Mori 2019, "Similarity-Preserving Knowledge Distillation" (ICCV), equations 1 to 4: `G = Q Q^T` of one row of
+    Tung & Mori 2019, "Similarity-Preserving Knowledge Distillation" (ICCV), equations 2 to 4: `G = Q Q^T` of one row of
     activations a sample, each row of G divided by its length. A sample without any activation is like no other: its
     row is 0.
 

@@ -24,7 +24,7 @@ def co_tuning(outputs: Tensor, y: Tensor, relationship: Tensor) -> Tensor:
     """Supervise the source's head with the source's classes of a sample's target class.
 
     `-sum_s p(y_s = s | y_t) * log q_s`, q the softmax of the outputs: You et al. 2020, "Co-Tuning for Transfer
-    Learning" (NeurIPS), the second term of its objective in section 3.
+    Learning" (NeurIPS), the second term of its objective.
 
     Args:
         outputs: logits of the source's head (B, S).
@@ -39,7 +39,7 @@ def co_tuning(outputs: Tensor, y: Tensor, relationship: Tensor) -> Tensor:
 
 
 def direct(probabilities: Tensor, y: Tensor, classes: int) -> Tensor:
-    """The direct way to p(y_s | y_t), section 3.2 of the paper: the mean of the source's predictions over each class.
+    """The direct way of the paper to p(y_s | y_t): the mean of the source's predictions over each class.
 
     Args:
         probabilities: of the source's classes for n samples (n, S), rows sum to 1.
@@ -54,7 +54,7 @@ def direct(probabilities: Tensor, y: Tensor, classes: int) -> Tensor:
 
 
 def reverse(probabilities: Tensor, y: Tensor, classes: int) -> Tensor:
-    """The reverse way, section 3.2 of the paper: learn p(y_t | y_s) from the predictions, and turn it around by Bayes.
+    """The reverse way of the paper: learn p(y_t | y_s) from the predictions, and turn it around by Bayes.
 
     Logistic regression from the source's probabilities to the target's classes; where it is given one source class with
     certainty, it says p(y_t | y_s). Its penalty, and the one temperature that calibrates it, are those with the least

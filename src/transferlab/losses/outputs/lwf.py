@@ -11,8 +11,9 @@ from transferlab.losses.weight import Weight
 def old_answers(present: Tensor, before: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of softened probabilities before and now: `-sum_c p_c log q_c`, the batch's mean.
 
-    Li & Hoiem 2016, "Learning without Forgetting" (ECCV), equations 2 and 3: p and q are the probabilities to the power
-    of 1 / T, made to sum to 1, which is the softmax of logits divided by T. At its least it is the entropy of p.
+    Li & Hoiem 2016, "Learning without Forgetting" (ECCV), equations 2 to 4 of the journal version (TPAMI 2018): p and q
+    are the probabilities to the power of 1 / T, made to sum to 1, which is the softmax of logits divided by T. At its
+    least it is the entropy of p.
 
     Args:
         present: logits of the old task now (B, C).
@@ -29,7 +30,7 @@ class LwF(TransferLoss):
     """`old_answers` on the target's samples, through the source's own head, which goes on training.
 
     Args:
-        weight: lambda_o of the paper's equation for the objective.
+        weight: lambda_o of the journal version's objective.
         temperature: T.
 
     Raises:

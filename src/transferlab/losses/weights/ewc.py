@@ -11,7 +11,7 @@ from transferlab.losses.base import Setting, Step, Study, TransferLoss
 from transferlab.losses.teacher import Teacher
 from transferlab.losses.weight import Weight
 from transferlab.losses.weights.anchors import Anchors, squared
-from transferlab.tasks.base import observe
+from transferlab.tasks.base import Task, observe
 from transferlab.values import Value, chunks
 
 _READ = 256  # samples at a time
@@ -84,6 +84,7 @@ class EWC(TransferLoss):
         self.strength, self.beta, self.samples = strength, beta, samples
         self.anchors = Anchors()
         self._source = ""
+        self._task: Task | None = None
 
     def prepare(self, setting: Setting) -> None:
         """Keep the starting point, and find the source's own head.
@@ -130,10 +131,16 @@ class EWC(TransferLoss):
         for name, teacher in setting.teachers_for("ewc").items():
             if not _same(setting.backbone, teacher.backbone):
                 continue
-            if teacher.head is None or teacher.task is None:
+            self._task = teacher.task or setting.source_task
+            if teacher.head is None or self._task is None:
                 raise InputError(
                     "loss 'ewc' reads the source's own loss, and this source came without its classifier: choose a "
                     "source that is pretrained here on classes"
+                )
+            if teacher.task is None and (known := _outputs(teacher, setting)) != setting.classes["source"]:
+                raise InputError(
+                    f"loss 'ewc': the source's classifier knows {known} classes, its data have "
+                    f"{setting.classes['source']}: source.weights and source.data are to belong together"
                 )
             if not _alike(self.anchors.shared(teacher.backbone, teacher.head), self.anchors.start):
                 raise InputError(
@@ -147,10 +154,15 @@ class EWC(TransferLoss):
         )
 
     def _losses(self, study: Study, teacher: Teacher) -> Iterator[Tensor]:
-        head, task = _head(teacher), teacher.task
+        head, task = _head(teacher), self._task
         assert task is not None
         for x, y in _spread(study, self.samples):
             yield task.loss(observe(teacher.backbone, head, x)[2], y)
+
+
+def _outputs(teacher: Teacher, setting: Setting) -> int:
+    """How many classes a published classifier knows."""
+    return int(teacher.observe(setting.example, torch.empty(0)).outputs.shape[1])
 
 
 def _head(teacher: Teacher) -> nn.Module:
