@@ -26,6 +26,18 @@ class Pair(NamedTuple):
     second: Any
 
 
+class Carried(NamedTuple):
+    """What a stage hands to the next with something beside it, which nobody else sees.
+
+    Attributes:
+        seen: the stage's output, as whoever observes the stage sees it.
+        beside: what the next stage needs too.
+    """
+
+    seen: Any
+    beside: Tensor
+
+
 Value: TypeAlias = Tensor | Seq | Pair
 
 
