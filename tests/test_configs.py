@@ -4,7 +4,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Iterator
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,8 @@ PLACES = {
     "strategy/interpolation": ("scratch", "+strategy/interpolation"),
     "strategy/weight": ("l2_sp", "+strategy/weight@strategy.losses.l2_sp.weight"),
 }
-JOBS = {"quickstart": 6 * 5}
+# strategies, seeds, and what else is swept
+JOBS = {"quickstart": (6, 5, 1), "supervised": (37, 3, 3 * 2)}
 HYDRAS_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
 STRATEGIES = [name for group, name in OPTIONS if group == "strategy"]
@@ -44,6 +45,10 @@ GIVEN = {"semantic_loss": ["strategy.losses.semantic_loss.rules=[{excludes:[0,1]
 IMPOSSIBLE = {
     ("mlp", "attention_transfer"): "an mlp has vectors, no positions to attend to",
     ("mlp", "stochnorm"): "an mlp has no BatchNorm",
+    ("mlp", "residual_adapter"): "an mlp has no convolutions",
+    ("mlp", "norm_tuning"): "an mlp has no norms",
+    ("mlp", "vpt"): "an mlp has no blocks that attend over tokens",
+    ("convnet", "vpt"): "a convnet has no blocks that attend over tokens",
 }
 DIGITS = ["source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10"]
 TINY = [
@@ -138,8 +143,8 @@ def test_a_sweep_composes_and_has_as_many_jobs_as_its_card_says(file: Path, tmp_
     with Composer(file.stem, str(file.parent)) as composer:
         plan = composer.check([f"paths.runs={tmp_path}"], multirun=False)
         fewer = composer.check([f"paths.runs={tmp_path}", "seed=7", "strategy=scratch,l2_sp"], multirun=False)
-    assert plan.jobs == JOBS[file.stem]
-    assert fewer.jobs == 2
+    assert plan.jobs == prod(JOBS[file.stem])
+    assert fewer.jobs == 2 * JOBS[file.stem][2]
     assert plan.study == tmp_path / file.stem
 
 

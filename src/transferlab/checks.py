@@ -18,6 +18,7 @@ _WORDS = {
     "strategy.head": ("new", "source"),
     "strategy.frozen_batchnorm": ("still", "trains"),
     "strategy.adapter.save": ("alone", "merged"),
+    "strategy.adapter.form": ("series", "parallel"),
     "strategy.losses.source_task.head": ("shared", "own"),
     "task.criterion": ("cross_entropy", "squared_error"),
     "scheduler.clock": ("per_stage", "global"),

@@ -83,9 +83,9 @@ def test_it_fits_whatever_a_stage_gives_and_begins_as_the_identity(made):
 
 def test_it_stands_behind_layers_that_are_named():
     _, net, _ = adapted(behind(["block2.0"]), of_images())
-    assert [path for path, part in net.net.named_modules() if isinstance(part, Bottleneck)] == ["block2.0.1"]
+    assert [path for path, part in net.net.named_modules() if isinstance(part, Bottleneck)] == ["block2.0.bottleneck"]
     _, net, _ = adapted(behind(["*"], [0]), of_vectors())
-    assert [path for path, part in net.net.named_modules() if isinstance(part, Bottleneck)] == ["layer1.0.1"]
+    assert [path for path, part in net.net.named_modules() if isinstance(part, Bottleneck)] == ["layer1.0.bottleneck"]
 
 
 def test_wrong_settings_are_refused():

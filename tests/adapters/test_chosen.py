@@ -56,6 +56,15 @@ def test_stages_can_be_chosen():
     assert trained(NormTuning(["block1"], "alone"), of_images()) == {"block1.1.weight", "block1.1.bias"}
 
 
+def test_statistics_follow_in_the_chosen_stages_alone():
+    _, net, x = adapted(NormTuning([-1], "alone"), of_images())
+    net.set_trainable(net.parametric)
+    before = {key: value.clone() for key, value in net.net.state_dict().items()}
+    net.train()(x)
+    moved = {key for key, value in net.net.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {f"block2.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+
+
 def test_a_net_without_them_is_refused():
     with pytest.raises(InputError, match="'mlp' has no norms with parameters in the stages layer1, layer2"):
         adapted(NormTuning(None, "alone"), of_vectors())

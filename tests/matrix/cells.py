@@ -7,16 +7,18 @@ training and a test, or has a reason why there is nothing to run.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 from sets import MAKERS, SIDE, Set, draw
 
-from transferlab import cli
+from transferlab import cli, results
 from transferlab.composing import Composer
 from transferlab.folders import shipped
 
@@ -113,12 +115,40 @@ GAPS: dict[tuple[str, str], str] = {
     ("segmentation", "small.mlp"): "an mlp has no maps",
     ("detection", "small.mlp"): "an mlp has no maps",
 }
+# Nets without BatchNorm, by how the builder's name begins; the autoencoder of tables beside them.
+NO_BATCHNORM = (
+    *("huggingface", "recurrent", "small.mlp", "small.embeddings"),
+    *("torchvision.convnext", "torchvision.swin", "torchvision.vgg", "torchvision.vit"),
+)
+# What of a net an adapter works on, where the net has none of it, by how the builder's name begins.
+LACKING = (
+    (("lora", "dora", "ia3"), ("recurrent", "small.embeddings"), "it adapts linear layers and convolutions"),
+    (("ia3",), ("conv1d",), "it scales linear layers and convolutions of two dimensions"),
+    (
+        ("norm_tuning",),
+        ("recurrent", "small.mlp", "small.embeddings", "torchvision.vgg"),
+        "it trains norms, and this net has none",
+    ),
+    (("bitfit",), ("small.embeddings",), "it trains biases, and this net has none"),
+)
+# Nets whose stages attend over one sequence of tokens, by how the builder's name begins.
+BLOCKS_OF_TOKENS = ("huggingface.", "torchvision.vit")
 # What makes a task small.
 EXTRA = {"detection": ("task.channels=64", "task.convolutions=1"), "translation": ("task.max_tokens=6",)}
 # What a strategy must be given.
 GIVEN = {
     "semantic_loss": ("strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]",),
     "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out
+}
+# What has a schedule move, or an average begin, within the first two epochs, where its yaml has that later.
+EARLY = {
+    "chain_thaw": ("strategy.freezing.every=1",),
+    "gradual_unfreezing": ("strategy.freezing.every=1",),
+    "lp_ft": ("strategy.freezing.probe_epochs=1",),
+    "milestones": ("~strategy.freezing.at.10", '+strategy.freezing.at.1=["*"]'),
+    "plateau_unfreezing": ("strategy.freezing.patience=1", "strategy.freezing.min_delta=9"),
+    "swa": ("strategy.averaging.start=0.3",),
+    "wise_ft": ("strategy.freezing.probe_epochs=1",),
 }
 
 KINDS = {
@@ -227,10 +257,31 @@ def gap(cell: Cell) -> str | None:
         return "it needs the encoder of an encoder-decoder"
     if cell.strategy == "attention_transfer" and _has_one_position(cell.family):
         return "it needs a stage with two positions or more"
+    for strategies, builders, reason in LACKING:
+        if cell.strategy in strategies and cell.family.builder.startswith(builders):
+            return reason
+    if cell.strategy == "norm_tuning" and (cell.family.member, cell.family.kind) == ("autoencoder", "tables"):
+        return "it trains norms, and this net has none"
+    if cell.strategy == "stochnorm" and not _has_batchnorm(cell.family):
+        return "it changes BatchNorm, and this net has none"
+    if cell.strategy == "vpt" and not cell.family.builder.startswith(BLOCKS_OF_TOKENS):
+        return "it needs blocks that attend over one sequence of tokens"
+    if cell.strategy == "residual_adapter" and not _has_kernels(cell.family):
+        return "it needs convolutions of two dimensions with a kernel above 1"
     for (task, builder), reason in GAPS.items():
         if task == cell.task and cell.family.builder.startswith(builder):
             return reason
     return None
+
+
+def _has_batchnorm(family: Family) -> bool:
+    return not family.builder.startswith(NO_BATCHNORM) and (family.member, family.kind) != ("autoencoder", "tables")
+
+
+def _has_kernels(family: Family) -> bool:
+    """Transformers for images and spectra have them too: their patches are one such convolution."""
+    on_images = family.kind in ("images", "pairs") and family.member != "mlp"
+    return on_images or (family.kind == "sound" and family.member in ("convnet", "ast"))
 
 
 def _has_one_position(family: Family) -> bool:
@@ -238,7 +289,15 @@ def _has_one_position(family: Family) -> bool:
     return family.kind in ("tables", "ids", "pairs") or family.member in ("mlp", "vit_b_32")
 
 
-def command(cell: Cell, folder: Path) -> list[str]:
+def alone(strategy: str) -> Cell:
+    """Where a strategy is looked at by itself: a convnet that classifies images, a ViT, or the first cell it claims."""
+    small = {"small.convnet": "convnet", "huggingface.vision.tower": "vit"}
+    nets = [Family(builder, member, "images", SMALL[builder][1]) for builder, member in small.items()]
+    known = (Cell(strategy, net, "classification") for net in nets)
+    return next(cell for cell in chain(known, cells()) if cell.strategy == strategy and gap(cell) is None)
+
+
+def command(cell: Cell, folder: Path, *more: str) -> list[str]:
     """The words of the real command: two steps of eight samples, after a source of its own kind and task."""
     made = data(cell.family.kind, cell.task, folder)
     return [
@@ -249,8 +308,17 @@ def command(cell: Cell, folder: Path) -> list[str]:
         *(f"batch_size={BATCH}", "trainer.max_epochs=1", "target.validation=0", "selection=last"),
         *("selection@source.pretrain.selection=last", "source.pretrain.target.validation=0"),
         *("tracker=none", "trainer.accelerator=cpu", "study=matrix", f"paths.runs={folder / 'runs'}"),
-        f"paths.cache={folder / 'cache'}",
+        *(f"paths.cache={folder / 'cache'}", *more),
     ]
+
+
+def composed(words: Sequence[str]) -> DictConfig:
+    """The whole config of a command, as its job has it."""
+    with Composer() as composer:
+        config = composer.config(words)
+        HydraConfig.instance().set_config(config)
+        plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        return OmegaConf.create(results.portable(plain))
 
 
 def data(kind: str, task: str, folder: Path) -> Set:

@@ -2,8 +2,12 @@
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 # set by the first process, so that all processes of a test run draw the same cells
 os.environ.setdefault("TRANSFERLAB_MATRIX_SEED", str(date.today().toordinal()))
@@ -12,3 +16,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 def pytest_report_header() -> str:
     return f"coverage matrix: TRANSFERLAB_MATRIX_SEED={os.environ['TRANSFERLAB_MATRIX_SEED']}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all cells of a module in this process, so that a source is trained once."""
+    return tmp_path_factory.mktemp("matrix")
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any], Callable[[], Any]], None]:
+    """From then on every fit has one callback more, which the list keeps."""
+    from transferlab import train
+
+    def add(kept: list[Any], callback: Callable[[], Any]) -> None:
+        fit = train.fit
+
+        def watched(trainer: Any, *rest: Any) -> None:
+            kept.append(callback())
+            trainer.callbacks.append(kept[-1])
+            fit(trainer, *rest)
+
+        monkeypatch.setattr(train, "fit", watched)
+
+    return add

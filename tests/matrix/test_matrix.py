@@ -3,7 +3,6 @@
 import os
 import random
 from math import isfinite
-from pathlib import Path
 
 import cells
 import pytest
@@ -18,12 +17,6 @@ def sample(size: int) -> list[cells.Cell]:
     shuffled = random.Random(SEED).sample(RUN, len(RUN))
     first = {(cell.family.name, cell.task): cell for cell in reversed(shuffled)}
     return [cell for cell in shuffled if first[cell.family.name, cell.task] is cell][:size]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all cells of this process, so that a source is trained once."""
-    return tmp_path_factory.mktemp("matrix")
 
 
 @pytest.mark.slow

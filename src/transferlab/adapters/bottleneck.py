@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from transferlab.adapters.base import Adapter
-from transferlab.adapters.places import in_stages, layers, outputs
+from transferlab.adapters.places import in_stages, layers, outputs, side_of
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
-from transferlab.values import Seq, Value
+from transferlab.values import Pair, Seq, Value
 
 ROOM = "adapters"
 """Where in a net parts stand that are behind whole stages."""
@@ -41,6 +42,29 @@ class Bottleneck(nn.Module):
         x = h.movedim(1, -1) if self.maps else h
         more: Tensor = self.up(torch.relu(self.down(x)))
         return h + (more.movedim(-1, 1) if self.maps else more)
+
+
+class Followed(nn.Module):
+    """A layer with a bottleneck behind it.
+
+    Args:
+        layer: of the net.
+        bottleneck: on its outputs.
+    """
+
+    def __init__(self, layer: nn.Module, bottleneck: Bottleneck) -> None:
+        super().__init__()
+        self.layer, self.bottleneck = layer, bottleneck
+
+    @property
+    def weight(self) -> Any:
+        """The layer's, of which transformers' patch embeddings read the type before they call it."""
+        return self.layer.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of what the layer takes."""
+        h: Tensor = self.bottleneck(self.layer(x))
+        return h
 
 
 class BottleneckAdapter(Adapter):
@@ -83,29 +107,44 @@ class BottleneckAdapter(Adapter):
         for path, layer in layers(backbone, example, (nn.Linear, nn.Conv2d), self.stages, modules).items():
             conv = isinstance(layer, nn.Conv2d)
             features = layer.out_channels if isinstance(layer, nn.Conv2d) else int(layer.out_features)  # type: ignore[arg-type]
-            backbone.net.set_submodule(path, nn.Sequential(layer, Bottleneck(features, self.width, conv)))
+            backbone.net.set_submodule(path, Followed(layer, Bottleneck(features, self.width, conv)))
         backbone.alter()
 
     def _behind_stages(self, backbone: Backbone, example: Value) -> None:
         inside = in_stages(backbone, self.stages)
-        given = outputs(backbone, example, inside)
+        seen = outputs(backbone, example, backbone.stages)
         backbone.net.add_module(ROOM, nn.ModuleDict())
         altered = []
-        for stage in inside:
-            h, path = _hidden(given[stage], stage), f"{ROOM}.{stage}"
-            maps = h.ndim == 4 and isinstance(given[stage], Tensor) and not _channels_last(backbone, given[stage])
-            backbone.net.get_submodule(ROOM).add_module(stage, Bottleneck(h.shape[1 if maps else -1], self.width, maps))
-            known = backbone.stage(stage)
-            altered.append(replace(known, steps=[*known.steps, partial(_through, path=path)], owns=[*known.owns, path]))
+        for before, stage in pairwise((None, *backbone.stages)):
+            if stage is None or stage not in inside:
+                continue
+            side = side_of(example if before is None else seen[before], seen[stage])
+            h, name = _hidden(seen[stage], side, stage), stage.replace(".", "_")
+            maps = h.ndim == 4 and not _channels_last(_tower(backbone, side), h)
+            backbone.net.get_submodule(ROOM).add_module(name, Bottleneck(h.shape[1 if maps else -1], self.width, maps))
+            path, known = f"{ROOM}.{name}", backbone.stage(stage)
+            step = partial(_through, path=path, side=side)
+            altered.append(replace(known, steps=[*known.steps, step], owns=[*known.owns, path]))
         backbone.alter(altered)
 
 
-def _through(net: nn.Module, value: Any, path: str) -> Any:
+def _through(net: nn.Module, value: Any, path: str, side: int | None) -> Any:
+    if side is not None:
+        return value._replace(**{Pair._fields[side]: _through(net, value[side], path, None)})
     part = net.get_submodule(path)
     return Seq(part(value.h), value.mask) if isinstance(value, Seq) else part(value)
 
 
-def _hidden(value: Any, stage: str) -> Tensor:
+def _tower(backbone: Backbone, side: int | None) -> Backbone:
+    """The net whose values stand on a side of a pair."""
+    tower: Any = backbone if side is None else (backbone.net.image, backbone.net.text)[side]
+    found: Backbone = tower
+    return found
+
+
+def _hidden(value: Any, side: int | None, stage: str) -> Tensor:
+    if side is not None:
+        return _hidden(value[side], None, stage)
     if isinstance(value, Seq):
         return value.h
     if isinstance(value, Tensor):

@@ -21,12 +21,16 @@ class _Chosen(Adapter):
         super().__init__(save)
         self.stages = stages
         self._inside: frozenset[str] = frozenset()
+        self._modules: frozenset[int] = frozenset()
 
     def put(self, backbone: Backbone, example: Value) -> None:
         """See that there is something to choose."""
         names = [name for name, _ in backbone.net.named_parameters()]
         stages = in_stages(backbone, self.stages)
         self._inside = frozenset(name for name in names if backbone.stage_of(name) in stages)
+        self._modules = frozenset(
+            id(m) for path, m in backbone.net.named_modules() if backbone.stage_of(path) in stages
+        )
         if not any(self.chooses(backbone.net, name) for name in names):
             raise InputError(f"backbone '{backbone.name}' has no {self.what} in the stages {', '.join(stages)}")
 
@@ -83,7 +87,7 @@ class NormTuning(_Chosen):
 
     def enlivens(self, module: nn.Module) -> bool:
         """BatchNorm normalises by the batch, as in training."""
-        return isinstance(module, _BatchNorm)
+        return isinstance(module, _BatchNorm) and id(module) in self._modules
 
 
 def is_norm(module: nn.Module) -> bool:

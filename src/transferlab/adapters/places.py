@@ -10,7 +10,7 @@ from torch import nn
 from transferlab.backbones.base import Backbone
 from transferlab.choosing import matching
 from transferlab.errors import InputError
-from transferlab.values import Value
+from transferlab.values import Pair, Value
 
 
 def in_stages(backbone: Backbone, stages: Sequence[str | int] | None) -> tuple[str, ...]:
@@ -79,3 +79,11 @@ def outputs(backbone: Backbone, example: Value, stages: Collection[str]) -> dict
         return backbone.eval().observe(example, stages)[1]
     finally:
         backbone.train(mode)
+
+
+def side_of(given: Any, gave: Any) -> int | None:
+    """Which side of a pair a stage works on; None: it is no pair, or both."""
+    if not isinstance(given, Pair) or not isinstance(gave, Pair):
+        return None
+    sides = [side for side in (0, 1) if given[side] is not gave[side]]
+    return sides[0] if len(sides) == 1 else None
