@@ -57,6 +57,16 @@ def test_a_finished_run_teaches_what_it_selected(tmp_path):
     assert min(taught(train(tmp_path, "third", "source=none", "strategy=kd", *named))) > 1e-3
 
 
+def test_a_run_of_an_older_version_teaches_too(tmp_path):
+    first = train(tmp_path, "first", "source=none", "strategy=scratch")
+    file = tmp_path / "first" / first["run_id"] / "run.json"
+    record = json.loads(file.read_text())
+    for node, key in (("strategy", "adapter"), ("strategy", "teachers"), ("task", "criterion")):
+        del record["config"][node][key]
+    file.write_text(json.dumps(record))
+    train(tmp_path, "second", "source=none", "strategy=kd", RUN, f"strategy.teachers.first.folder={file.parent}")
+
+
 def test_a_teachers_weights_count_as_nobodys_parameters(tmp_path):
     plain = train(tmp_path, "plain", *SOURCE, "strategy=full_finetune")["cost"]
     beside = train(tmp_path, "beside", *SOURCE, "strategy=kd")["cost"]

@@ -137,10 +137,10 @@ class Averager(Callback):
             pl_module.load_state_dict(self._training, strict=False)
             self._training = None
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What is left is the average."""
+    def settle(self, module: TransferModule) -> None:
+        """What is left of a fit is the average; of one that was done before, too, where Lightning calls no hook."""
         if self._shown:
-            pl_module.load_state_dict(self._shown, strict=False)
+            module.load_state_dict(self._shown, strict=False)
 
     def state_dict(self) -> dict[str, Any]:
         """The average so far."""
@@ -171,9 +171,9 @@ class Anchored(Callback):
         if module.strategy.trainable(module.stages, trainer.current_epoch) - {"head"}:
             self._keep(module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def settle(self, module: TransferModule) -> None:
         """Where the backbone never trained, there is nothing to go back to."""
-        self._keep(cast(TransferModule, pl_module))
+        self._keep(module)
 
     def state_dict(self) -> dict[str, Any]:
         """The weights."""

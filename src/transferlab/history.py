@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from transferlab import results
+from transferlab.errors import InputError
 from transferlab.module import TransferModule
 from transferlab.selection.rules import Rule
 
@@ -119,12 +120,8 @@ class KeepSelected(Callback):
 
 def weights(module: TransferModule) -> dict[str, Tensor]:
     """What can change of the backbone, and the head, as one state dict; transfer losses keep theirs to themselves."""
-    net, kept = "backbone.net.", module.backbone.can_change
-    return {
-        key: value
-        for key, value in module.state_dict().items()
-        if key.startswith("head.") or (key.startswith(net) and kept(key.removeprefix(net)))
-    }
+    changing = {f"backbone.net.{key}" for key in module.backbone.changing(module.strategy.frozen_batchnorm)}
+    return {key: value for key, value in module.state_dict().items() if key.startswith("head.") or key in changing}
 
 
 def save_weights(module: TransferModule, path: Path) -> None:
@@ -151,8 +148,15 @@ def save_merged(module: TransferModule, *paths: Path) -> None:
 
 
 def load_weights(module: TransferModule, path: Path) -> None:
-    """Read what `save_weights` wrote into backbone and head."""
-    module.load_state_dict(torch.load(path, map_location=module.device, weights_only=True), strict=False)
+    """Read what `save_weights` wrote into backbone and head.
+
+    Raises:
+        InputError: the file lacks some of it.
+    """
+    state = torch.load(path, map_location=module.device, weights_only=True)
+    if lacking := weights(module).keys() - state.keys():
+        raise InputError(f"{path} lacks {len(lacking)} tensors, e.g. {min(lacking)}: remove its folder and run again")
+    module.load_state_dict(state, strict=False)
 
 
 def _write(state: Mapping[str, Tensor], path: Path) -> None:

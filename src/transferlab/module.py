@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from transferlab.backbones.base import Backbone
 from transferlab.errors import DivergedError, InputError
+from transferlab.listening import Listener
 from transferlab.losses.base import Observation, Step, TransferLoss
 from transferlab.losses.teacher import Lessons, Teacher
 from transferlab.optim import BuildOptimizer, Schedule, learning_rate, parameter_groups
@@ -88,6 +89,9 @@ class TransferModule(LightningModule):
         optimizer = self._build_optimizer(groups)
         steps = self._steps = int(self.trainer.estimated_stepping_batches)
         epochs = int(self.trainer.max_epochs or 1)
+        if not isinstance(self.strategy.freezing, Listener):  # which has not decided yet
+            for epoch in range(epochs):
+                self._chosen(epoch)
         first = self.strategy.first_epochs(self.stages, epochs)
 
         def rate_factor(name: str) -> Any:
@@ -105,17 +109,27 @@ class TransferModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start from the epoch's own random state, and freeze what the schedule freezes in it."""
         start_random_state(self.seed, "epoch", self.current_epoch)
-        chosen = self.strategy.trainable(self.stages, self.current_epoch)
+        chosen = self._chosen(self.current_epoch)
         self.trainable = tuple(stage for stage in self.stages if stage in chosen)
         # a stage without parameters, say a dropout before the head, is live where nothing is frozen
         silent = set(self.backbone.stages) - set(self.stages) if chosen == set(self.stages) else set()
         self.backbone.set_trainable((chosen - {"head"}) | silent, self.strategy.frozen_batchnorm)
         self.head.requires_grad_("head" in chosen).train("head" in chosen)
-        if not any(p.requires_grad for part in (self.backbone, self.head) for p in part.parameters()):
+
+    def _chosen(self, epoch: int) -> set[str]:
+        """The stages that train in an epoch.
+
+        Raises:
+            InputError: the strategy's adapter leaves nothing of them to train.
+        """
+        chosen = self.strategy.trainable(self.stages, epoch)
+        live = self.strategy.frozen_batchnorm
+        if "head" not in chosen and not any(self.backbone.trains(stage, live) for stage in chosen):
             raise InputError(
-                f"nothing trains in epoch {self.current_epoch}: the schedule trains {', '.join(self.trainable)}, of "
-                "which strategy.adapter leaves nothing to train; choose another strategy.freezing, or adapter"
+                f"nothing trains in epoch {epoch}: the schedule trains {', '.join(sorted(chosen))}, of which "
+                "strategy.adapter leaves nothing to train; choose another strategy.freezing, or adapter"
             )
+        return chosen
 
     def observe(self, x: Value, y: Tensor) -> Observation:
         """Send one domain's batch through the net."""

@@ -42,6 +42,7 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
             "samples": None,
             "trainable_parameters": None,
             "total_parameters": None,
+            "weights_bytes": None,
             "flops": None,
             "peak_memory_bytes": None,
             "cache_hits": 0,

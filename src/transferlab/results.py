@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from transferlab.errors import InputError
 from transferlab.migrations import migrated
 
+SELECTED = "selected.pt"
+"""In a run's folder: the weights of the selected epoch."""
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
 _NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins")

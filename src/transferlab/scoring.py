@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from transferlab.diagnostics.forgetting import Exam, forgetting
 from transferlab.diagnostics.settings import Settings
 from transferlab.diagnostics.watch import Watch
 from transferlab.errors import DivergedError, InputError
-from transferlab.history import History, KeepSelected, load_weights, save_weights
+from transferlab.history import History, KeepSelected, load_weights
 from transferlab.interpolation import Interpolation, between
 from transferlab.module import TransferModule
 from transferlab.selection.rules import name
@@ -104,7 +105,7 @@ def scores(
 def interpolated(
     module: TransferModule, data: TransferData, trainer: Trainer, keep: KeepSelected, anchored: Anchored
 ) -> dict[str, float]:
-    """Put the chosen weights between start and selected epoch into the net and into the file of selected weights.
+    """Put the chosen weights between start and selected epoch into the net.
 
     `anchored` then has the whole curve. What is chosen is chosen by the selection rule, never by the test split.
 
@@ -134,7 +135,6 @@ def interpolated(
     trainer.logger = logger
     best = max(rows, key=lambda row: (_liked(row, chosen, keep), row["alpha"]))
     module.load_state_dict(between(anchored.before, after, best["alpha"]), strict=False)
-    save_weights(module, keep.path)
     anchored.curve, anchored.alpha = rows, best["alpha"]
     return {key: value for key, value in best.items() if key.startswith("val/")}
 
@@ -154,19 +154,19 @@ def looked_back(
     diagnostics: Settings,
     watch: Watch,
     exam: Exam | None,
-    keep: KeepSelected,
+    folder: Path,
 ) -> dict[str, Any]:
     """What diagnostics say of the selected weights: what is forgotten of the source, and where the net looks."""
     said: dict[str, Any] = {}
     if exam is None and not diagnostics.samples:
         return said
     started = time.perf_counter()
-    load_weights(module, keep.path)
+    load_weights(module, folder / results.SELECTED)
     module.to(trainer.strategy.root_device)  # from where Lightning has moved it
     if exam is not None:
         said["forgetting"] = forgetting(exam, module.backbone, watch.plan.exam)
     if diagnostics.samples:
-        picture = keep.path.parent / saliency.FILE
+        picture = folder / saliency.FILE
         results.write_bytes(picture, saliency.picture(diagnostics.samples, module, data, classes))
         said["saliency"] = saliency.FILE
         if isinstance(trainer.logger, WandbLogger):

@@ -1,13 +1,15 @@
 """Nets beside the one that trains, from config nodes: the source's, and those of finished runs."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
-from transferlab import pretraining, results
+from transferlab import migrations, pretraining, results
+from transferlab.adapters.base import Adapter
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.weights import classifier, load, read_tensors
 from transferlab.building import build
@@ -23,8 +25,6 @@ from transferlab.tasks.base import Task, observe
 from transferlab.teachers import Named
 from transferlab.trust import check_located_targets
 from transferlab.values import Value
-
-SELECTED = "selected.pt"
 
 
 def teachers(
@@ -80,9 +80,10 @@ def of_run(folder: Path, weight: float, config: DictConfig, example: Value) -> T
     record = results.read(folder)
     if record is None or record["status"] != "finished":
         raise InputError(
-            f"strategy.teachers: {folder} holds no finished run (run.json, {SELECTED}); name runs/STUDY/ID"
+            f"strategy.teachers: {folder} holds no finished run (run.json, {results.SELECTED}); name runs/STUDY/ID"
         )
     theirs = OmegaConf.create(record["config"])
+    theirs.merge_with(migrations.later_keys(record["config"]))
     check_located_targets(theirs)
     if theirs.backbone.input != config.backbone.input:
         raise InputError(
@@ -94,18 +95,30 @@ def of_run(folder: Path, weight: float, config: DictConfig, example: Value) -> T
     if task.dense:
         net.cut()
     head = task.build_head(net, len(record["data"]["classes"]), example)
-    state = read_tensors(folder / SELECTED)
+    state = read_tensors(folder / results.SELECTED)
     strategy: Strategy = build(theirs.strategy)
     if strategy.adapter is not None and strategy.adapter.save == "alone":
-        if (source := record["data"]["source_weights"]) is not None:
-            load(net, source)
-        strategy.adapter.insert(net, example)
-        own = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
-        net.load_state_dict(own, strict=False)
+        _adapted(net, strategy.adapter, state, record["data"]["source_weights"], example, folder)
     else:
-        load(net, str(folder / SELECTED))
+        load(net, str(folder / results.SELECTED))
     head.load_state_dict({key.removeprefix("head."): value for key, value in state.items() if key.startswith("head.")})
     return Teacher(net, head, task, weight)
+
+
+def _adapted(
+    net: Backbone, adapter: Adapter, state: Mapping[str, Tensor], source: str | None, example: Value, folder: Path
+) -> None:
+    """Make a net what a run kept the adapter of, and no more."""
+    if source is not None:
+        load(net, source)
+    adapter.insert(net, example)
+    own = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
+    found = net.load_state_dict(own, strict=False)
+    if found.unexpected_keys or (source is None and found.missing_keys):
+        raise InputError(
+            f"strategy.teachers: {folder} kept its adapter alone, and the net that it stands in is no longer known: do "
+            "that run with strategy.adapter.save=merged"
+        )
 
 
 def exam(recipe: DictConfig, weights: Path, backbone: Backbone, data: TransferData, dense: bool) -> Exam | None:

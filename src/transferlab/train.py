@@ -33,7 +33,7 @@ from transferlab.trust import check_located_targets
 _log = logging.getLogger(__name__)
 
 RESUME = "resume.ckpt"
-SELECTED = "selected.pt"
+KEPT = "kept.pt"
 LAST = "last.pt"
 
 
@@ -91,7 +91,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     backbone = building.net(config, task)
     history = History()
     rule: Rule = building.build(config.selection)
-    keep = KeepSelected(rule, history, folder / SELECTED)
+    keep = KeepSelected(rule, history, folder / KEPT)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
     diagnostics = building.diagnostics(config)
     watch = diagnostics.watch(history, from_source, config.source.pretrain is not None)
@@ -140,7 +140,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     record["cost"]["seconds"] = before - time.perf_counter()
     if source is not None:
         module = assembled(source)
-    taught = [str(Path(one.folder) / SELECTED) for one in strategy.teachers.values() if one.folder is not None]
+    taught = [str(Path(one.folder) / results.SELECTED) for one in strategy.teachers.values() if one.folder is not None]
     known = _source_duplicates(folder, parts, source_data, [source, *taught])
     record["data"] = {**described, "source_weights": source, "source_duplicates": known}
     trainer.logger = tracker.start(_card(config, folder))
@@ -152,18 +152,22 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
         record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
         # looking on costs a strategy nothing
         record["cost"]["seconds"] += history.earlier + watch.earlier - oracle.seconds
+    averager.settle(module)
+    anchored.settle(module)
     save_weights(module, folder / LAST)
     record["metrics"] = {
         **scores(module, data, trainer, history, keep, anchored),
         "oracle": oracle.scores(history.rows),
     }
+    save_weights(module, folder / results.SELECTED)  # the selected epoch was tested last
     record.update(anchored.said())
-    record["report"] = tested.report(module, len(parts.classes))  # the selected epoch was tested last
-    record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, keep))
+    record["report"] = tested.report(module, len(parts.classes))
+    record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, folder))
     record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
-    save_merged(module, folder / LAST, keep.path)
-    record["cost"]["weights_bytes"] = keep.path.stat().st_size
-    (folder / RESUME).unlink(missing_ok=True)
+    save_merged(module, folder / LAST, folder / results.SELECTED)
+    record["cost"]["weights_bytes"] = (folder / results.SELECTED).stat().st_size
+    for file in (RESUME, KEPT):
+        (folder / file).unlink(missing_ok=True)
 
 
 def _source_weights(config: DictConfig) -> str:
@@ -195,7 +199,7 @@ def _source_weights(config: DictConfig) -> str:
         diverged = True
     if diverged:
         raise InputError(f"the source's pretraining diverged ({folder}): change source.pretrain")
-    return str(folder / SELECTED)
+    return str(folder / results.SELECTED)
 
 
 def _set(config: DictConfig) -> tuple[Any, ...]:

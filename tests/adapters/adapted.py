@@ -37,7 +37,7 @@ def stirred(net):
     torch.manual_seed(2)
     with torch.no_grad():
         for name, parameter in net.net.named_parameters():
-            if net.can_change(name):
+            if name in net.changing():
                 parameter.add_(torch.randn_like(parameter) / 4)
     return net
 

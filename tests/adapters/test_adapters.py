@@ -30,7 +30,7 @@ def test_of_a_stage_that_trains_the_adapter_alone_trains_and_of_a_frozen_one_not
     net.set_trainable(["block2"])
     net.train()(x).square().sum().backward()
     trained = {name for name, p in net.net.named_parameters() if p.grad is not None}
-    assert trained == {n for n, p in net.net.named_parameters() if net.stage_of(n) == "block2" and net.can_change(n)}
+    assert trained == {n for n, p in net.net.named_parameters() if net.stage_of(n) == "block2" and n in net.changing()}
     assert 0 < len(trained) < len(list(net.net.parameters())) / 2
 
 
@@ -105,6 +105,22 @@ def test_a_teacher_may_have_an_adapter(tmp_path):
     assert all(a["train/kd_loss"] == pytest.approx(b["train/kd_loss"], rel=1e-4) for a, b in pairs)
 
 
+@pytest.mark.slow
+def test_a_teacher_whose_net_is_nowhere_is_refused(tmp_path, capsys):
+    _, folder = train(tmp_path, "lora", "strategy=lora", "strategy.start=random", source=("source=none",))
+    words = ("strategy=kd", "+strategy/teacher@strategy.teachers.tuned=run", f"strategy.teachers.tuned.folder={folder}")
+    record, _ = train(tmp_path, "taught", *words, status=1)
+    assert "kept its adapter alone, and the net that it stands in is no longer known" in record["reason"]
+
+
+@pytest.mark.slow
+def test_an_adapter_alone_is_no_source(tmp_path, capsys):
+    _, folder = train(tmp_path, "lora", "strategy=lora")
+    given = ("source=checkpoint", f"source.weights={folder / 'selected.pt'}")
+    record, _ = train(tmp_path, "again", "strategy=linear_probe", source=given, status=1)
+    assert "a run with an adapter keeps them with strategy.adapter.save=merged" in record["reason"]
+
+
 def test_a_schedule_says_when_and_the_adapter_what(tmp_path):
     words = ("strategy=lora", "strategy/freezing=gradual", "strategy.freezing.every=1", "selection=last")
     record, folder = train(tmp_path, "gradual", *words, "trainer.max_epochs=2")
@@ -118,6 +134,7 @@ def test_an_epoch_in_which_nothing_trains_is_refused(tmp_path, capsys):
     words = ("strategy=lora", "strategy/freezing=chain_thaw", "strategy.adapter.stages=[-1]")
     record, _ = train(tmp_path, "nothing", *words, status=1)
     assert "nothing trains in epoch 2: the schedule trains block1" in record["reason"]
+    assert record["history"] == []
 
 
 @pytest.mark.slow

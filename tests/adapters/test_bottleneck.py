@@ -91,5 +91,5 @@ def test_it_stands_behind_layers_that_are_named():
 def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="width=0: at least 1"):
         behind(width=0)
-    with pytest.raises(InputError, match="matches no layer"):
+    with pytest.raises(InputError, match="matches none of the layers"):
         adapted(behind(["*.output.dense"]), of_images())

@@ -40,6 +40,16 @@ def test_biases_are_those_of_layers_projections_and_norms():
     }
 
 
+def test_a_table_of_positions_is_no_bias():
+    from torchvision.models.swin_transformer import ShiftedWindowAttention
+
+    net = nn.Sequential(ShiftedWindowAttention(4, [2, 2], [0, 0], 2))
+    names = trained(
+        BitFit(None, "alone"), (Backbone(net, [Stage("all", ["0"])], 4, "windows"), torch.randn(1, 4, 4, 4))
+    )
+    assert names == {"0.qkv.bias", "0.proj.bias"}
+
+
 def test_norms_have_scales_and_shifts():
     names = ("norm.weight", "norm.bias", "layer_norm.weight", "layer_norm.bias")
     assert trained(NormTuning(None, "alone"), mixed()) == {f"0.{name}" for name in names}

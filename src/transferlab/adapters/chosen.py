@@ -61,7 +61,8 @@ class BitFit(_Chosen):
 
     def fits(self, owner: nn.Module, name: str) -> bool:
         """Whether it is a bias."""
-        return "bias" in name.rpartition(".")[2]
+        leaf = name.rpartition(".")[2]
+        return "bias" in leaf and not leaf.endswith("table")  # Swin's relative_position_bias_table is an embedding
 
 
 class NormTuning(_Chosen):

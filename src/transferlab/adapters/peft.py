@@ -9,7 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from transferlab.adapters.base import Adapter
-from transferlab.adapters.places import layers
+from transferlab.adapters.places import layers, matched
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError, unknown
 from transferlab.values import Value
@@ -33,8 +33,8 @@ class _OfPeft(Adapter):
         self.types = tuple(one for kind in layers for one in self.kinds[kind])
         self.modules, self.stages = modules, stages
 
-    def config(self, chosen: str) -> Any:
-        """What peft calls its config, for the layers whose paths a regular expression matches."""
+    def config(self, paths: Sequence[str]) -> Any:
+        """What peft calls its config, for the layers of these paths."""
         raise NotImplementedError
 
     def put(self, backbone: Backbone, example: Value) -> None:
@@ -51,7 +51,7 @@ class _OfPeft(Adapter):
         with warnings.catch_warnings():
             # peft remarks that it sets by itself which way round transformers' Conv1D stores its weight
             warnings.simplefilter("ignore")
-            inject_adapter_in_model(self.config("|".join(map(re.escape, paths))), backbone.net)
+            inject_adapter_in_model(self.config(paths), backbone.net)
         backbone.alter()
 
     def merge(self, backbone: Backbone) -> None:
@@ -108,7 +108,7 @@ class Lora(_OfPeft):
             raise InputError(f"strategy.adapter.alpha={alpha}: a number above 0")
         self.rank, self.alpha, self.dropout, self.decomposed = rank, alpha, dropout, decomposed
 
-    def config(self, chosen: str) -> Any:
+    def config(self, paths: Sequence[str]) -> Any:
         """What peft calls its config."""
         from peft import LoraConfig
 
@@ -117,7 +117,7 @@ class Lora(_OfPeft):
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             use_dora=self.decomposed,
-            target_modules=chosen,
+            target_modules=_exactly(paths),
         )
 
 
@@ -138,6 +138,7 @@ class IA3(_OfPeft):
         InputError: another word.
     """
 
+    linear = True
     kinds: ClassVar = {"linear": LINEAR, "conv": (nn.Conv2d,)}
 
     def __init__(
@@ -151,11 +152,14 @@ class IA3(_OfPeft):
         super().__init__(layers, modules, stages, save)
         self.feedforward = feedforward
 
-    def config(self, chosen: str) -> Any:
+    def config(self, paths: Sequence[str]) -> Any:
         """What peft calls its config."""
-        from fnmatch import translate
-
         from peft import IA3Config
 
-        inputs = "|".join(translate(pattern) for pattern in self.feedforward) or "(?!)"
-        return IA3Config(target_modules=chosen, feedforward_modules=inputs)
+        inputs = matched(self.feedforward, paths, "strategy.adapter.feedforward")
+        return IA3Config(target_modules=_exactly(paths), feedforward_modules=_exactly(sorted(inputs)))
+
+
+def _exactly(paths: Sequence[str]) -> str:
+    """A regular expression; a list would match what ends alike too."""
+    return "|".join(map(re.escape, paths)) or "(?!)"

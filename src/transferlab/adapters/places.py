@@ -40,19 +40,35 @@ def layers(
         modules: patterns of paths in the net, of which one must match.
 
     Raises:
-        InputError: there is no such stage, or no such layer in these.
+        InputError: there is no such stage, or no such layer in these, or a pattern matches none.
     """
     inside = in_stages(backbone, stages)
     paths = [path for path, module in backbone.net.named_modules() if isinstance(module, kinds)]
     found = [path for path in called(backbone, example, paths) if backbone.stage_of(path) in inside]
-    chosen = [path for path in found if any(fnmatchcase(path, pattern) for pattern in modules)]
-    if not chosen:
-        there = f"it calls e.g. {', '.join(found[:5])}" if found else "it calls none of a kind that can be adapted"
+    if not found:
         raise InputError(
-            f"strategy.adapter.modules={list(modules)} matches no layer of backbone '{backbone.name}' in the stages "
-            f"{', '.join(inside)}: {there}"
+            f"strategy.adapter: backbone '{backbone.name}' calls no layer of a kind that can be adapted in the stages "
+            f"{', '.join(inside)}: choose another adapter"
         )
-    return {path: backbone.net.get_submodule(path) for path in chosen}
+    chosen = matched(modules, found, "strategy.adapter.modules")
+    return {path: backbone.net.get_submodule(path) for path in found if path in chosen}
+
+
+def matched(patterns: Sequence[str], paths: Sequence[str], key: str) -> set[str]:
+    """The paths that patterns match.
+
+    Args:
+        patterns: `*` for anything.
+        paths: of layers, some.
+        key: of the config, for messages.
+
+    Raises:
+        InputError: a pattern matches none of them.
+    """
+    found = {pattern: {path for path in paths if fnmatchcase(path, pattern)} for pattern in patterns}
+    if empty := [pattern for pattern, matching in found.items() if not matching]:
+        raise InputError(f"{key}: '{empty[0]}' matches none of the layers, e.g. {', '.join(paths[:5])}")
+    return set().union(*found.values())
 
 
 def called(backbone: Backbone, example: Value, paths: Collection[str]) -> list[str]:

@@ -120,11 +120,22 @@ class Backbone(nn.Module):
         """
         self._only, self._live = frozenset(parameters), frozenset(modules)
 
-    def can_change(self, key: str) -> bool:
-        """Whether training can change a tensor of the net, by its key in the net's state dict."""
-        if self._only is None or key in self._only or key.rpartition(".")[0] in self._live:
-            return True
-        return self._live_batchnorm and key.rpartition(".")[0] in self._batchnorm_prefixes()
+    def changing(self, frozen_batchnorm: str = "still") -> frozenset[str]:
+        """Which tensors training can change, whatever stages it trains; keys of the net's state dict.
+
+        Args:
+            frozen_batchnorm: as for `set_trainable`.
+        """
+        keys = self.net.state_dict().keys()
+        if self._only is None:
+            return frozenset(keys)
+        live = self._live | (self._batchnorm_prefixes() if frozen_batchnorm == "trains" else set())
+        return frozenset(key for key in keys if key in self._only or key.rpartition(".")[0] in live)
+
+    def trains(self, stage: str, frozen_batchnorm: str = "still") -> bool:
+        """Whether anything trains of a stage that trains."""
+        changing = self.changing(frozen_batchnorm)
+        return any(name in changing and self._owner.get(name) == stage for name, _ in self.net.named_parameters())
 
     def batchnorm_parameters(self, stage: str) -> list[nn.Parameter]:
         """Scale and shift of the BatchNorm layers of one stage."""

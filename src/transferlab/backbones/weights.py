@@ -185,11 +185,13 @@ def _insert(backbone: Backbone, state: Mapping[str, Tensor], origin: str) -> Non
     missing = [key for key in wanted if key not in given]
     extra = [key for key in given if key not in wanted]
     shapes = [key for key in wanted if key in given and wanted[key].shape != given[key].shape]
+    # of our own runs that kept their adapter alone
+    hint = "; a run with an adapter keeps them with strategy.adapter.save=merged" if missing else ""
     for problem, keys in (("lacks", missing), ("has besides", extra), ("has in another shape", shapes)):
         if keys:
             raise InputError(
                 f"{origin} is of another architecture than backbone '{backbone.name}': "
-                f"it {problem} {len(keys)} of {len(wanted)} tensors, e.g. {keys[0]}"
+                f"it {problem} {len(keys)} of {len(wanted)} tensors, e.g. {keys[0]}{hint}"
             )
     if empty := [key for key, value in given.items() if not value.isfinite().all()]:
         raise InputError(f"{origin} has NaN or infinite numbers in {len(empty)} tensors, e.g. {empty[0]}")

@@ -8,14 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from transferlab import building, migrations
+from transferlab import building, migrations, results
 from transferlab.averaging import recompute
 from transferlab.backbones.weights import read_tensors
 from transferlab.environment import quiet
 from transferlab.history import weights
 from transferlab.module import start_random_state
 from transferlab.scoring import Tested
-from transferlab.souping.groups import SELECTED, Finished, Group
+from transferlab.souping.groups import Finished, Group
 from transferlab.soups import State
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
@@ -82,18 +82,18 @@ class Bench:
     def states(self) -> Iterator[dict[str, Tensor]]:
         """The weights of the ingredients, one by one, the best first."""
         for run in self.ingredients:
-            yield read_tensors(run.folder / SELECTED)
+            yield read_tensors(run.folder / results.SELECTED)
 
     def _look(self, group: Group) -> None:
         """Tell the ingredients whose weights are this net's from others, and what differs between them."""
         wanted = weights(self.module)
         first: dict[str, Tensor] = {}
         for run in group.ingredients:
-            state = read_tensors(run.folder / SELECTED)
+            state = read_tensors(run.folder / results.SELECTED)
             if problem := _mismatch(wanted, state):
                 self.refused.append(
-                    f"{run.run_id} ({run.strategy}): its {SELECTED} {problem}, so that it is not of the net alone, as "
-                    "that of an adapter is not: left out"
+                    f"{run.run_id} ({run.strategy}): its {results.SELECTED} {problem}, so that it is not of the net "
+                    "alone, as that of an adapter is not: left out"
                 )
                 continue
             self.ingredients.append(run)

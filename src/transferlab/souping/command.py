@@ -133,7 +133,10 @@ def _replace(kind: str, group: Group, runs: Sequence[Finished], folder: Path, co
         same = run.is_soup and run.record["soup"]["kind"] == kind and run.group == group.best.group
         if same and run.folder != folder:
             shutil.rmtree(run.folder)
-            _say(f"{group.name}: the {kind} soup {run.run_id} of other runs is replaced by {folder.name}", console)
+            _say(
+                f"{group.name}: the {kind} soup {run.run_id} of other runs or statistics is replaced by {folder.name}",
+                console,
+            )
 
 
 def _renew(folder: Path, record: Record, group: Group) -> None:

@@ -19,7 +19,6 @@ from transferlab.errors import InputError, unknown
 from transferlab.folders import shipped
 from transferlab.results import Record
 
-SELECTED = "selected.pt"
 _AXES = ("source", "target", "backbone")
 # what all ingredients have in common, beside the seed: what is learned from what, by which net, chosen by what
 _NODES = ("source", "target", "task", "backbone", "selection")
@@ -195,7 +194,7 @@ def _unfit(run: Finished) -> str:
     """Why a run is averaged with no other; empty where it may be."""
     if run.record["data"].get("source_weights") is None:
         return "which started from random weights and not from a source"
-    return "" if (run.folder / SELECTED).is_file() else f"whose {SELECTED} is gone"
+    return "" if (run.folder / results.SELECTED).is_file() else f"whose {results.SELECTED} is gone"
 
 
 def _strategy(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

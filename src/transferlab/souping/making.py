@@ -16,7 +16,7 @@ from transferlab.history import save_weights
 from transferlab.record import begin
 from transferlab.results import Record
 from transferlab.souping.bench import Bench
-from transferlab.souping.groups import SELECTED, Finished, Group
+from transferlab.souping.groups import Finished, Group
 from transferlab.soups import State
 
 _SUMS = ("seconds", "fit_seconds", "diagnostics_seconds", "samples", "flops")
@@ -39,7 +39,7 @@ def made(kind: str, group: Group, bench: Bench, batchnorm: str, folder: Path) ->
     state, kept = _averaged(kind, group.metric, bench, bench.recomputed if batchnorm == "recomputed" else dict)
     validated = bench.validated(state) if group.validated else {}
     tested, report = bench.scored(state)
-    save_weights(bench.module, folder / SELECTED)
+    save_weights(bench.module, folder / results.SELECTED)
     _write_seen(folder, bench.ingredients)
     last = {"epoch": None, **validated, **tested}
     record.update(
@@ -62,6 +62,7 @@ def made(kind: str, group: Group, bench: Bench, batchnorm: str, folder: Path) ->
         },
     )
     record["cost"] |= _cost([run.record["cost"] for run in bench.ingredients])
+    record["cost"]["weights_bytes"] = (folder / results.SELECTED).stat().st_size
     record["cost"]["seconds"] = round(record["cost"]["seconds"] + time.perf_counter() - started, 3)
     results.write(folder, record)
     return record
@@ -92,6 +93,6 @@ def _cost(costs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _write_seen(folder: Path, ingredients: list[Finished]) -> None:
     """What the ingredients were trained and selected on, the soup has seen too."""
-    seen = [duplicates.seen_by(str(run.folder / SELECTED)) for run in ingredients]
+    seen = [duplicates.seen_by(str(run.folder / results.SELECTED)) for run in ingredients]
     if known := [one for one in seen if one is not None]:
         duplicates.write_seen(folder, known)

@@ -135,7 +135,7 @@ class EWC(TransferLoss):
             if teacher.head is None or self._task is None:
                 raise InputError(
                     "loss 'ewc' reads the source's own loss, and this source came without its classifier: choose a "
-                    "source that is pretrained here on classes"
+                    "source that is pretrained here on classes, or a checkpoint of such a run"
                 )
             if teacher.task is None and (known := _outputs(teacher, setting)) != setting.classes["source"]:
                 raise InputError(
