@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from transferlab.adapters.base import Adapter
-from transferlab.adapters.places import in_stages, layers, outputs, side_of
+from transferlab.adapters.places import in_stages, layers, side_of
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.looking import outputs
 from transferlab.errors import InputError
 from transferlab.values import Pair, Seq, Value
 

@@ -1,6 +1,6 @@
 """Adapters that put nothing into a net: some of its own parameters train, the others stay as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from torch import nn
@@ -20,26 +20,21 @@ class _Chosen(Adapter):
     def __init__(self, stages: Sequence[str | int] | None, save: Literal["alone", "merged"]) -> None:
         super().__init__(save)
         self.stages = stages
-        self._inside: frozenset[str] = frozenset()
-        self._modules: frozenset[int] = frozenset()
+        self._names: frozenset[str] = frozenset()
 
     def put(self, backbone: Backbone, example: Value) -> None:
-        """See that there is something to choose."""
-        names = [name for name, _ in backbone.net.named_parameters()]
+        """Find what is chosen, and see that there is something."""
         stages = in_stages(backbone, self.stages)
-        self._inside = frozenset(name for name in names if backbone.stage_of(name) in stages)
-        self._modules = frozenset(
-            id(m) for path, m in backbone.net.named_modules() if backbone.stage_of(path) in stages
-        )
-        if not any(self.chooses(backbone.net, name) for name in names):
+        self._names = self.found(backbone, stages)
+        if not self._names:
             raise InputError(f"backbone '{backbone.name}' has no {self.what} in the stages {', '.join(stages)}")
 
     def chooses(self, net: nn.Module, name: str) -> bool:
         """Whether it is one of those."""
-        return name in self._inside and self.fits(net.get_submodule(name.rpartition(".")[0]), name)
+        return name in self._names
 
-    def fits(self, owner: nn.Module, name: str) -> bool:
-        """Whether a parameter of a module is of the kind that trains."""
+    def found(self, backbone: Backbone, stages: Collection[str]) -> frozenset[str]:
+        """The parameters that train, by their paths in the net."""
         raise NotImplementedError
 
 
@@ -59,10 +54,10 @@ class BitFit(_Chosen):
 
     what = "biases"
 
-    def fits(self, owner: nn.Module, name: str) -> bool:
-        """Whether it is a bias."""
-        leaf = name.rpartition(".")[2]
-        return "bias" in leaf and not leaf.endswith("table")  # Swin's relative_position_bias_table is an embedding
+    def found(self, backbone: Backbone, stages: Collection[str]) -> frozenset[str]:
+        """The biases."""
+        names = (name for name, _ in backbone.net.named_parameters() if backbone.stage_of(name) in stages)
+        return frozenset(name for name in names if _is_bias(name.rpartition(".")[2]))
 
 
 class NormTuning(_Chosen):
@@ -82,16 +77,29 @@ class NormTuning(_Chosen):
 
     what = "norms with parameters"
 
-    def fits(self, owner: nn.Module, name: str) -> bool:
-        """Whether a norm owns it."""
-        return is_norm(owner)
+    def found(self, backbone: Backbone, stages: Collection[str]) -> frozenset[str]:
+        """Scales and shifts."""
+        names, self._live = norms_in(backbone, stages)
+        return names
 
     def enlivens(self, module: nn.Module) -> bool:
         """BatchNorm normalises by the batch, as in training."""
-        return isinstance(module, _BatchNorm) and id(module) in self._modules
+        return id(module) in self._live
+
+
+def norms_in(backbone: Backbone, stages: Collection[str]) -> tuple[frozenset[str], frozenset[int]]:
+    """The paths of the parameters that norms have in these stages, and the identities of those that are BatchNorm."""
+    inside = [(path, m) for path, m in backbone.net.named_modules() if is_norm(m) and backbone.stage_of(path) in stages]
+    names = (f"{path}.{name}" for path, norm in inside for name, _ in norm.named_parameters(recurse=False))
+    return frozenset(names), frozenset(id(norm) for _, norm in inside if isinstance(norm, _BatchNorm))
 
 
 def is_norm(module: nn.Module) -> bool:
     """Whether it is a norm of torch, or one that a library names so, as T5LayerNorm and timm's BatchNormAct2d are."""
     known = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
     return isinstance(module, known) or "Norm" in type(module).__name__
+
+
+def _is_bias(leaf: str) -> bool:
+    # Swin's relative_position_bias_table is an embedding
+    return "bias" in leaf and not leaf.endswith("table")

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import torch
 from torch import nn
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.looking import outputs
 from transferlab.choosing import matching
 from transferlab.errors import InputError
 from transferlab.values import Pair, Value
@@ -85,16 +85,6 @@ def called(backbone: Backbone, example: Value, paths: Collection[str]) -> list[s
         for handle in hooks:
             handle.remove()
     return [path for path in paths if path in seen]
-
-
-@torch.no_grad()
-def outputs(backbone: Backbone, example: Value, stages: Collection[str]) -> dict[str, Any]:
-    """What these stages give in evaluation mode."""
-    mode = backbone.training
-    try:
-        return backbone.eval().observe(example, stages)[1]
-    finally:
-        backbone.train(mode)
 
 
 def side_of(given: Any, gave: Any) -> int | None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from transferlab.adapters.base import Adapter
-from transferlab.adapters.places import in_stages, outputs, side_of
+from transferlab.adapters.places import in_stages, side_of
 from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.looking import outputs
 from transferlab.errors import InputError
 from transferlab.values import Carried, Pair, Seq, Value
 

@@ -6,10 +6,9 @@ from typing import ClassVar, Literal, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferlab.adapters.base import Adapter
-from transferlab.adapters.chosen import is_norm
+from transferlab.adapters.chosen import norms_in
 from transferlab.adapters.places import in_stages, layers
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
@@ -126,12 +125,7 @@ class ResidualAdapter(Adapter):
         Raises:
             InputError: there is no such convolution, or one that cannot be merged where `save` wants it.
         """
-        net, inside = backbone.net, in_stages(backbone, self.stages)
-        norms = {path: m for path, m in net.named_modules() if is_norm(m) and backbone.stage_of(path) in inside}
-        self._scales = frozenset(
-            f"{path}.{name}" for path, m in norms.items() for name, _ in m.named_parameters(recurse=False)
-        )
-        self._live = frozenset(id(module) for module in norms.values() if isinstance(module, _BatchNorm))
+        self._scales, self._live = norms_in(backbone, in_stages(backbone, self.stages))
         for path, conv in self._convolutions(backbone, example).items():
             bank = _FORMS[self.form](conv).to(conv.weight.device, conv.weight.dtype)
             if self.save == "merged" and not _merges(bank):
@@ -140,7 +134,7 @@ class ResidualAdapter(Adapter):
                     f"whose weight cannot take up a bank in {self.form}: set strategy.adapter.save=alone, or "
                     "strategy.adapter.modules without it"
                 )
-            net.set_submodule(path, bank)
+            backbone.net.set_submodule(path, bank)
         backbone.alter()
 
     def _convolutions(self, backbone: Backbone, example: Value) -> dict[str, nn.Conv2d]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from transferlab.adapters.base import Adapter
 from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.looking import outputs
 from transferlab.errors import InputError
 from transferlab.values import Seq, Value
 
@@ -127,10 +128,8 @@ class SideTuning(Adapter):
         backbone.alter(_beside(backbone).values())
 
     def _check(self, backbone: Backbone, example: Value) -> None:
-        with torch.no_grad():
-            mode = backbone.training
-            h = backbone.eval()(example)
-            backbone.train(mode)
+        last = backbone.stages[-1]
+        h = outputs(backbone, example, [last])[last]
         if self.net is not None and not (isinstance(h, Tensor) and h.ndim == 2):
             raise InputError(
                 "strategy.adapter.net: another side net gives one vector a sample, and this task takes maps or "

@@ -3,9 +3,10 @@ import torch
 from feature_nets import IMAGES, SERIES, of_ids, of_images, of_series, of_vectors
 from torch import nn
 
+from transferlab.backbones.looking import outputs
 from transferlab.errors import InputError
 from transferlab.losses.features.pairs import aligned, plain
-from transferlab.losses.features.reading import outputs, readable, sizes
+from transferlab.losses.features.reading import readable, sizes
 
 KEY = "strategy.losses.fitnets.stages"
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.looking import outputs
 from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step
-from transferlab.losses.features.reading import outputs
 from transferlab.losses.stages import of_teacher
 from transferlab.values import Seq
 

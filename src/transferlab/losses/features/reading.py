@@ -1,24 +1,12 @@
 """Which stages a loss on features reads where its config names none, and whether it can read those that it names."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.looking import outputs
 from transferlab.errors import InputError
 from transferlab.losses.stages import chosen, positions
 from transferlab.values import Value
-
-
-def outputs(backbone: Backbone, example: Value, stages: Sequence[str]) -> Mapping[str, Any]:
-    """What stages make of a small input; the backbone stays as it was."""
-    training = backbone.training
-    backbone.eval()
-    with torch.no_grad():
-        kept = backbone.observe(example, stages)[1]
-    backbone.train(training)
-    return kept
 
 
 def sizes(backbone: Backbone, example: Value) -> Mapping[str, tuple[int, int]]:
