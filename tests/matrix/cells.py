@@ -139,6 +139,8 @@ EXTRA = {"detection": ("task.channels=64", "task.convolutions=1"), "translation"
 GIVEN = {
     "semantic_loss": ("strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]",),
     "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out
+    # their frozen BatchNorm normalises by statistics of a source of two steps, and numbers grow from layer to layer
+    **dict.fromkeys(("lora", "dora", "ia3", "adapter", "vpt", "residual_adapter"), ("optimizer.lr=0.0001",)),
 }
 # What has a schedule move, or an average begin, within the first two epochs, where its yaml has that later.
 EARLY = {
