@@ -263,7 +263,7 @@ def test_a_soup_of_more_runs_takes_the_place_of_the_earlier(runs, capsys):
     train(runs, *BASE, "strategy=full_finetune", "optimizer.lr=0.03", "optimizer.weight_decay=0.01", "seed=1")
     assert soup(runs, "--kind", "uniform", "--strategies", "full_finetune") == 0
     out = capsys.readouterr().out
-    assert f"the uniform soup {earlier[1]['run_id']} of other runs is replaced by" in out
+    assert f"the uniform soup {earlier[1]['run_id']} of other runs or statistics is replaced by" in out
     assert "1 of 2 soups were there already" in out
     later = {seed: record for seed, (record, _) in records(runs, "uniform_soup").items()}
     assert len(list((runs / STUDY).glob("*/run.json"))) == 8 + 1 + 2
