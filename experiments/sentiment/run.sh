@@ -60,6 +60,16 @@ if [[ $parts == *" amazon "* ]]; then
   # the head for books as well, where negative and positive mean the same, and a rate too small to move anything
   RATE=1e-12 EPOCHS=1 probe kitchen_unseen target=amazon_reviews target.data.name=kitchen target.labels=1 \
     target.test=0.2 target.validation=0 source=checkpoint "source.weights=$weights" strategy.head=source
+  # with four hundred labels a class, as on SST-2
+  many=(kitchen_400 target=amazon_reviews target.data.name=kitchen target.labels=400 target.test=0.2
+    target.validation=0 seed="$seeds")
+  for source in "source=minilm" "source=checkpoint source.weights=$weights"; do
+    probe "${many[@]}" $source
+    tune "${many[@]}" $source
+    gradual "${many[@]}" $source
+  done
+  transferlab compare kitchen_400 --runs "$work/runs" --metric test/accuracy --by source,strategy,optimizer.lr \
+    --baseline "source=minilm strategy=linear_probe optimizer.lr=0.01"
   transferlab compare kitchen --runs "$work/runs" --metric test/accuracy --by source,strategy,optimizer.lr \
     --baseline "source=minilm strategy=linear_probe optimizer.lr=0.01"
 fi

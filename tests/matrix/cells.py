@@ -205,7 +205,7 @@ def families() -> tuple[Family, ...]:
     with Composer() as composer:
 
         def family(key: str, member: str, overrides: tuple[str, ...]) -> Family:
-            input = composer.config([f"backbone={member}", *overrides]).backbone.input
+            input = composer.config(overrides, name=f"backbone/{member}").backbone.input
             return Family(key, member, kind(input), overrides)
 
         found = []
@@ -224,7 +224,7 @@ def builders(composer: Composer) -> dict[str, str]:
     """The first yaml of every builder, and of every kind of net that a builder tells apart."""
     first: dict[str, str] = {}
     for member in options("backbone"):
-        node = composer.config([f"backbone={member}"]).backbone
+        node = composer.config([], name=f"backbone/{member}").backbone
         key = [
             str(node._target_).removeprefix("transferlab.backbones."),
             str(node.get("kind") or node.get("cell") or ""),
