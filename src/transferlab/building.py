@@ -11,11 +11,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import nn
 
 from transferlab import pretraining
 from transferlab.backbones.base import Backbone
-from transferlab.backbones.weights import read_tensors
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples, Splits
@@ -27,12 +25,12 @@ from transferlab.inputs.base import Input
 from transferlab.losses.base import Setting
 from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule, start_random_state
+from transferlab.starting import carry_head, starter
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.binary import Binary
 from transferlab.tasks.classification import Classification
 from transferlab.tasks.labels import fitted
-from transferlab.tasks.prototypes import Starter
 
 
 def build(node: DictConfig, **extra: Any) -> Any:
@@ -168,42 +166,6 @@ def module(
     return TransferModule(
         backbone, head, task, strategy, optimizer, schedule, len(parts.classes), config.seed, teachers
     )
-
-
-def starter(head: nn.Module) -> Starter | None:
-    """The head, if it starts from more than chance.
-
-    Raises:
-        InputError: the task wraps such a head, so that its outputs are no classes.
-    """
-    if isinstance(head, Starter):
-        return head
-    if any(isinstance(part, Starter) for part in head.modules()):
-        raise InputError(
-            "this task.head starts from the names of its classes, which this task has none of: choose "
-            "task=classification, or another task/head"
-        )
-    return None
-
-
-def carry_head(head: nn.Module, weights: str) -> None:
-    """Give a new head the values of the source's own.
-
-    Raises:
-        InputError: the source has no head here, or one of another kind or with other outputs.
-    """
-    known = read_tensors(Path(weights)) if Path(weights).is_file() else {}
-    state = {key.removeprefix("head."): value for key, value in known.items() if key.startswith("head.")}
-    if not state:
-        raise InputError(f"strategy.head=source: {weights} holds no head; a source that is pretrained here has one")
-    wanted = {key: tuple(value.shape) for key, value in head.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    if wanted != found:
-        raise InputError(
-            f"strategy.head=source: the source's head is {found}, the target needs {wanted}; "
-            "it fits where both have the same task.head and as many classes"
-        )
-    head.load_state_dict(state)
 
 
 def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: Strategy, task: Task) -> TransferData:

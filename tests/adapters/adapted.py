@@ -9,6 +9,7 @@ import torch
 from transferlab import cli
 from transferlab.backbones.small import convnet, mlp
 from transferlab.inputs.arrays import ArrayInput
+from transferlab.module import TransferModule
 
 IMAGES = ArrayInput.of(1, 8, 8)
 
@@ -55,3 +56,17 @@ def train(runs: Path, study: str, *words: str, source=PRETRAINED, status=0) -> t
     assert cli.main(command) == status
     (file,) = (runs / study).glob("*/run.json")
     return json.loads(file.read_text()), file.parent
+
+
+def watched(monkeypatch) -> tuple[list[TransferModule], list[dict[str, torch.Tensor]]]:
+    """Of every epoch from now on: the module, and its state as the epoch began."""
+    modules, starts = [], []
+    step = TransferModule.on_train_epoch_start
+
+    def start(module):
+        step(module)
+        modules.append(module)
+        starts.append({key: value.clone() for key, value in module.state_dict().items()})
+
+    monkeypatch.setattr(TransferModule, "on_train_epoch_start", start)
+    return modules, starts

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from adapted import adapted, of_images, of_vectors
+from adapted import adapted, of_images, of_vectors, watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -24,7 +24,6 @@ from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.pair import PairInput
 from transferlab.inputs.text import TextInput
-from transferlab.module import TransferModule
 from transferlab.tasks.maps import map_shapes
 from transferlab.values import Seq
 
@@ -342,15 +341,7 @@ def test_what_makes_no_prompts_is_refused(build, message):
 @pytest.mark.slow
 @pytest.mark.parametrize("deep", ["true", "false"])
 def test_a_run_trains_prompts_and_head_and_leaves_the_rest_bit_for_bit(tmp_path, monkeypatch, deep):
-    modules, starts = [], []
-    step = TransferModule.on_train_epoch_start
-
-    def start(module):
-        step(module)
-        modules.append(module)
-        starts.append({key: value.clone() for key, value in module.state_dict().items()})
-
-    monkeypatch.setattr(TransferModule, "on_train_epoch_start", start)
+    modules, starts = watched(monkeypatch)
     command = [
         *("train", "strategy=vpt", f"strategy.adapter.deep={deep}", "strategy.adapter.prompts=3", "source=none"),
         *("backbone=vit", "backbone.input.shape=[3,8,8]", "target=digits", "target.labels=6", "batch_size=16"),

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from adapted import adapted, of_images, of_vectors, stirred, train
+from adapted import adapted, of_images, of_vectors, stirred, train, watched
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -21,7 +21,6 @@ from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.pair import PairInput
 from transferlab.inputs.text import TextInput
-from transferlab.module import TransferModule
 
 FORMS = ["series", "parallel"]
 COLOURS = ArrayInput.of(3, 32, 32)
@@ -245,15 +244,7 @@ def test_what_is_no_adapter_is_refused(build, message):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_run_leaves_the_rest_bit_for_bit_and_merged_scores_the_same(tmp_path, monkeypatch, form):
-    modules, starts = [], []
-    step = TransferModule.on_train_epoch_start
-
-    def start(module):
-        step(module)
-        modules.append(module)
-        starts.append({key: value.clone() for key, value in module.state_dict().items()})
-
-    monkeypatch.setattr(TransferModule, "on_train_epoch_start", start)
+    modules, starts = watched(monkeypatch)
     words = ("strategy=residual_adapter", f"strategy.adapter.form={form}", "selection=last", "trainer.max_epochs=2")
     record, folder = train(tmp_path, "alone", *words)
     end, kept = modules[-1].state_dict(), torch.load(folder / "last.pt", weights_only=True)
