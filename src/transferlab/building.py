@@ -8,11 +8,11 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from transferlab import pretraining
+from transferlab import pretraining, results
 from transferlab.backbones.base import Backbone
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
@@ -220,7 +220,7 @@ def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback])
         save_on_train_epoch_end=True,
     )
     built: Trainer = build(
-        config.trainer,
+        _lightnings(config.trainer),
         callbacks=[*callbacks, resumable],
         logger=False,
         default_root_dir=str(checkpoint.parent),
@@ -230,3 +230,12 @@ def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback])
         use_distributed_sampler=False,
     )
     return built
+
+
+def _lightnings(trainer: DictConfig) -> DictConfig:
+    """The trainer's node without the keys that are ours."""
+    node = copy.deepcopy(trainer)
+    with open_dict(node):
+        for key in results.COMPUTING:
+            node.pop(key, None)
+    return node

@@ -9,7 +9,8 @@ from transferlab.errors import InputError, nearest
 
 # Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
 _MANY_KINDS = frozenset(
-    {"labels", "study", "strategy", "precision", "devices", "deterministic", "weight", "label", "text"}
+    {"labels", "study", "strategy", "precision", "devices", "deterministic", "channels_last", "threads"}
+    | {"weight", "label", "text"}
 )
 
 # Keys that take one of a few words; whoever builds from them checks too, but only once torch is there.
@@ -22,6 +23,8 @@ _WORDS = {
     "strategy.losses.source_task.head": ("shared", "own"),
     "task.criterion": ("cross_entropy", "squared_error"),
     "scheduler.clock": ("per_stage", "global"),
+    "trainer.allocator": ("auto", "system"),
+    "trainer.channels_last": ("auto", "true", "false"),
     "tracker.mode": ("auto", "online", "offline"),
 }
 
@@ -52,7 +55,10 @@ def words(config: DictConfig) -> None:
         InputError: one has another.
     """
     for key, known in _WORDS.items():
-        if (value := OmegaConf.select(config, key)) is not None and value not in known:
+        value = OmegaConf.select(config, key)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        if value is not None and value not in known:
             allowed = " or ".join(f"'{word}'" for word in known)
             raise InputError(f"{key}={value}: {allowed}{nearest(str(value), known)}")
 

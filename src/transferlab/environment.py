@@ -14,12 +14,15 @@ from typing import Any
 
 import torch
 
+from transferlab import runtime
+
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _PACKAGES = ("transferlab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "wandb", "numpy")
 
 
 def environment(accelerator: str) -> dict[str, Any]:
     """Versions, commit, machine, threads and device, for the record; the peak of memory is counted from here on."""
+    runtime.give_back()  # what earlier runs of the process freed is none of this one's
     with suppress(OSError):
         _CLEAR.write_text("5")  # Linux: the peak of the process starts again from what it holds now
     if torch.cuda.is_available():

@@ -60,8 +60,11 @@ _LATER: dict[str, dict[str, Any]] = {
     },
     "transferlab.tasks.binary.Binary": {"focal": 0.0},
     "transferlab.backbones.torchvision.vgg": {"pooling": "classifier"},
+    # they change round-off at most, so an earlier config is computed as one of today is
+    "pytorch_lightning.Trainer": {"allocator": "auto", "channels_last": "auto", "threads": "auto"},
     "transferlab.inputs.arrays.ArrayInput": {"interpolation": "bilinear", "crop": None},
 }
+_TRAINER = "pytorch_lightning.Trainer"
 _ARRAYS = "transferlab.inputs.arrays.ArrayInput"  # what every backbone took when its input had no name
 _AUGMENTATION = {"_target_": "transferlab.data.augmentation.base.Augmentation", "each": {}, "batch": {}}
 
@@ -79,7 +82,7 @@ def later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
     recipe = (config.get("source") or {}).get("pretrain")
     more = {} if recipe is None else _lacking_of_run(recipe)
     if recipe is not None and "trainer" not in recipe:
-        more["trainer"] = {**config["trainer"], "max_epochs": recipe["max_epochs"]}
+        more["trainer"] = {**_LATER[_TRAINER], **config["trainer"], "max_epochs": recipe["max_epochs"]}
     if more:
         source = found.setdefault("source", {})
         source["pretrain"] = {**source.get("pretrain", {}), **more}

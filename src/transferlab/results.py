@@ -23,6 +23,8 @@ SELECTED = "selected.pt"
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
 _NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins")
+COMPUTING = ("allocator", "channels_last", "threads")
+"""Keys of `trainer` that say how a run is computed, not what it is: they change its numbers by round-off at most."""
 # A saved config is a primary config of its own; this is all of Hydra it needs.
 _HYDRA_DEFAULTS = ["hydra/house", "_self_"]
 
@@ -48,12 +50,22 @@ def run_id(config: DictConfig) -> str:
     Raises:
         InputError: a number in it is NaN or infinite.
     """
-    identity = {key: value for key, value in portable(config).items() if key not in _NOT_IDENTITY}
+    whole = _without_computing(portable(config))
+    identity = {key: value for key, value in whole.items() if key not in _NOT_IDENTITY}
     try:
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise InputError("a number of the config is NaN or infinite; give a finite one") from error
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _without_computing(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without `COMPUTING`, which are taken out of its trainer and out of that of its source, in place."""
+    pretrain = (config.get("source") or {}).get("pretrain") or {}
+    for trainer in (config.get("trainer") or {}, pretrain.get("trainer") or {}):
+        for key in COMPUTING:
+            trainer.pop(key, None)
+    return config
 
 
 def folder(config: DictConfig) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from transferlab import building, pretraining, results, teaching
+from transferlab import building, pretraining, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.backbones import weights as backbone_weights
 from transferlab.data import duplicates
@@ -63,7 +63,10 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
     results.write(folder, record)
     status, reason = "interrupted", "stopped from outside"
     try:
-        _train(config, folder, tracker, record)
+        with runtime.threads(config.trainer.threads) as threads:
+            kept = runtime.allocator(config.trainer.allocator)
+            record["environment"] |= {"threads": threads, "runtime": {"threads": threads, "allocator": kept}}
+            _train(config, folder, tracker, record)
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
@@ -141,6 +144,10 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     if source is not None:
         module = assembled(source)
     taught = [str(Path(one.folder) / results.SELECTED) for one in strategy.teachers.values() if one.folder is not None]
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    chosen = record["environment"]["runtime"]
+    chosen["channels_last"] = runtime.channels_last(module, backbone, config.trainer.channels_last, on_cpu)
+    _log.info("%s", runtime.said(chosen))
     known = _source_duplicates(folder, parts, source_data, [source, *taught])
     record["data"] = {**described, "source_weights": source, "source_duplicates": known}
     trainer.logger = tracker.start(_card(config, folder))

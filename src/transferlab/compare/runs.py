@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferlab.results import COMPUTING
+
 # What does not make a run another one to compare: where it lies, who watches it, what is measured beside it.
 _NOT_COMPARED = frozenset(
     {"seed", "study", "paths", "tracker", "axes", "workers", "diagnostics", "oracle", "twins", "hydra", "defaults"}
 )
+_ROUND_OFF = tuple(f"trainer.{key}" for key in COMPUTING)
 # of an epoch, what is no number that makes a curve
 _NO_CURVES = ("epoch", "trainable", "lr")
 
@@ -74,7 +77,11 @@ class Run:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """The config keys that two runs of one strategy may differ in, as text."""
-        return {key: str(value) for key, value in self.config.items() if _top(key) not in _NOT_COMPARED}
+        return {
+            key: str(value)
+            for key, value in self.config.items()
+            if _top(key) not in _NOT_COMPARED and not key.endswith(_ROUND_OFF)
+        }
 
 
 def run_of(record: Mapping[str, Any], where: str) -> Run:
