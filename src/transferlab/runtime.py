@@ -80,7 +80,7 @@ def channels_last(module: nn.Module, backbone: nn.Module, chosen: bool | str, on
     if chosen:
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.ndim == 4:
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return bool(chosen)
 
 
