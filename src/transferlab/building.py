@@ -20,11 +20,14 @@ from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Fitted, Parts, Target, fitted_on, train_and_test
 from transferlab.diagnostics import settings
 from transferlab.errors import InputError
+from transferlab.flops import Flops
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.base import Input
 from transferlab.losses.base import Setting
 from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule, start_random_state
+from transferlab.prefix import entering
+from transferlab.prefix.entering import PrefixCache
 from transferlab.starting import carry_head, starter
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
@@ -203,6 +206,14 @@ def diagnostics(config: DictConfig) -> settings.Settings:
     """What watches a run; a source's own run has nothing of it, so that its id does not depend on it."""
     chosen: settings.Settings = build(config.diagnostics) if "diagnostics" in config else settings.OFF
     return chosen
+
+
+def cache(config: DictConfig, flops: Flops) -> PrefixCache:
+    """What has batches enter behind frozen stages; a source's own run, and one from before there was any, has none."""
+    chosen: entering.Settings = build(config.cache) if "cache" in config else entering.OFF
+    node = results.portable(config)
+    about = {"backbone": node["backbone"], "adapter": node["strategy"].get("adapter")}
+    return PrefixCache(chosen, Path(config.paths.cache) / "activations", about, flops)
 
 
 def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback]) -> Trainer:

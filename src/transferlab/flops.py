@@ -1,16 +1,19 @@
 """Floating-point operations of a run's training, by torch's counter."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from transferlab.backbones.base import Backbone
 from transferlab.module import TransferModule
 
+Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 
@@ -24,14 +27,16 @@ class Flops(Callback):
 
     so a batch of the source beside the target's counts as part of what a target sample costs. Not included: the
     optimiser's step, evaluation, and the source's pretraining, whose record has a count of its own. The measured step
-    is an ordinary one of the run, the first of the first epoch in which the set trains; the counter looks on. State
-    travels in the checkpoint.
+    is an ordinary one of the run, the first of the first epoch in which the set trains; the counter looks on. What
+    samples that come from the cache have behind them counts as if it were done, by sample where all are of one size.
+    State travels in the checkpoint.
     """
 
     def __init__(self) -> None:
         self.sets: dict[str, dict[str, int]] = {}
         self.failed = False
         self._counter: _Counter | None = None
+        self._passed = 0
 
     @property
     def total(self) -> int | None:
@@ -40,12 +45,17 @@ class Flops(Callback):
             return None
         return sum(one["step"] * one["samples"] // one["batch"] for one in self.sets.values())
 
+    def knows(self, module: LightningModule) -> bool:
+        """Whether no step of the stages that train now is to be counted any more."""
+        return self.failed or _stages(module) in self.sets
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to count, if no step of these stages has been counted."""
-        if batch_idx or self.failed or _stages(pl_module) in self.sets:
+        if batch_idx or self.knows(pl_module):
             return
         self._counter = _Counter(display=False, custom_mapping=_RECURRENT)
         try:
+            self._passed = _passed(pl_module)
             cast(Any, self._counter).__enter__()
         except Exception as error:
             self._counter = None
@@ -58,7 +68,8 @@ class Flops(Callback):
         if counter.error is not None or not counter.get_total_flops():
             self._give_up(counter.error or "torch's counter has no formula for any operation of this model")
             return
-        self.sets[_stages(pl_module)] = {"step": int(counter.get_total_flops()), "batch": 0, "samples": 0}
+        step = int(counter.get_total_flops()) + _passed(pl_module) - self._passed
+        self.sets[_stages(pl_module)] = {"step": step, "batch": 0, "samples": 0}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Mapping[str, Any], batch_idx: int
@@ -140,6 +151,18 @@ class _Counter(FlopCounterMode):
         except Exception as error:
             self.error = error
             return out
+
+
+def operations(function: Callable[[], Result]) -> tuple[Result, int]:
+    """What a function returns, and the operations that it took; 0 where torch's counter fails."""
+    counter = _Counter(display=False, custom_mapping=_RECURRENT)
+    with cast(Any, counter):
+        found = function()
+    return found, 0 if counter.error is not None else int(counter.get_total_flops())
+
+
+def _passed(module: nn.Module) -> int:
+    return sum(part.passed for part in module.modules() if isinstance(part, Backbone))
 
 
 def _stages(module: LightningModule) -> str:

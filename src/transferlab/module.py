@@ -109,7 +109,11 @@ class TransferModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start from the epoch's own random state, and freeze what the schedule freezes in it."""
         start_random_state(self.seed, "epoch", self.current_epoch)
-        chosen = self._chosen(self.current_epoch)
+        self.freeze_in(self.current_epoch)
+
+    def freeze_in(self, epoch: int) -> None:
+        """Freeze what the schedule, as far as it has decided, freezes in an epoch."""
+        chosen = self._chosen(epoch)
         self.trainable = tuple(stage for stage in self.stages if stage in chosen)
         # a stage without parameters, say a dropout before the head, is live where nothing is frozen
         silent = set(self.backbone.stages) - set(self.stages) if chosen == set(self.stages) else set()

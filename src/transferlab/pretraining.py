@@ -18,8 +18,8 @@ _PARTS = (
     "batch_size",
 )
 
-# of the run that needs the source; who watches that one is no part of the source's id
-_ELSEWHERE = ("source", "diagnostics")
+# of the run that needs the source; who watches that one, and what it keeps, is no part of the source's id
+_ELSEWHERE = ("source", "diagnostics", "cache")
 
 
 def config_of(config: DictConfig) -> DictConfig:

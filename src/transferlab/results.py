@@ -22,7 +22,7 @@ SELECTED = "selected.pt"
 """In a run's folder: the weights of the selected epoch."""
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
-_NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins")
+_NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins", "cache")
 COMPUTING = ("allocator", "channels_last", "threads")
 """Keys of `trainer` that say how a run is computed, not what it is: they change its numbers by round-off at most."""
 # A saved config is a primary config of its own; this is all of Hydra it needs.
@@ -52,6 +52,8 @@ def run_id(config: DictConfig) -> str:
     """
     whole = _without_computing(portable(config))
     identity = {key: value for key, value in whole.items() if key not in _NOT_IDENTITY}
+    if config.get("cache") and config.cache.use != "off" and config.cache.dtype != "float32":
+        identity["cache"] = str(config.cache.dtype)  # which alone changes numbers by more than round-off
     try:
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except ValueError as error:

@@ -103,10 +103,12 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     # the averager is last: what is measured at the end of an epoch is measured of the average
     averager, anchored = Averager(strategy.averaging), Anchored(strategy.interpolation)
     listening = Listening(strategy.freezing, lambda: history.rows)
+    cache = building.cache(config, flops)
     callbacks = [
         Studies(),
         anchored,
         history,
+        cache,
         listening,
         watch,
         keep,
@@ -171,6 +173,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     record["report"] = tested.report(module, len(parts.classes))
     record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, folder))
     record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
+    record["cost"]["cache_hits"] = cache.hits
     save_merged(module, folder / LAST, folder / results.SELECTED)
     record["cost"]["weights_bytes"] = (folder / results.SELECTED).stat().st_size
     for file in (RESUME, KEPT):

@@ -1,6 +1,6 @@
 """What flows through a net, batch first: a tensor, a padded sequence with its mask, or a pair of values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -36,6 +36,22 @@ class Carried(NamedTuple):
 
     seen: Any
     beside: Tensor
+
+
+class Entered(NamedTuple):
+    """A batch that has been through the first stages of a net: the net goes on from there.
+
+    Attributes:
+        value: what the last of them gave.
+        kept: outputs of stages passed that somebody reads, by name.
+        stage: the next one; None: there is none, `value` is the features.
+        flops: forward operations that a sample has behind it.
+    """
+
+    value: Any
+    kept: Mapping[str, Any]
+    stage: str | None
+    flops: float
 
 
 Value: TypeAlias = Tensor | Seq | Pair

@@ -29,6 +29,9 @@ class Adapter(ABC):
     linear: ClassVar[bool] = False
     """Whether weights between two of its states are those between the two whole nets."""
 
+    reads_input: ClassVar[bool] = False
+    """Whether it looks at a net's input beside the chain, so that no batch can enter behind the first stages."""
+
     def __init__(self, save: Literal["alone", "merged"]) -> None:
         if save not in ("alone", "merged"):
             raise InputError(f"strategy.adapter.save={save}: 'alone' or 'merged'")

@@ -104,6 +104,8 @@ class SideTuning(Adapter):
         InputError: a number out of its range, or another word.
     """
 
+    reads_input = True
+
     def __init__(self, net: Backbone | None, alpha: float, learned: bool, save: Literal["alone", "merged"]) -> None:
         super().__init__(save)
         if not 0 <= alpha <= 1:

@@ -1,13 +1,13 @@
 """A backbone: a library's net, untouched, read as a chain of named stages that can be entered anywhere."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from transferlab.errors import InputError, unknown
-from transferlab.values import Carried, Seq, Value
+from transferlab.values import Carried, Entered, Seq, Value, samples
 
 Glue: TypeAlias = Callable[[nn.Module, Any], Any]
 """A named function (net, value) -> value for what is no module of the net, e.g. flatten."""
@@ -74,6 +74,8 @@ class Backbone(nn.Module):
         self._live_batchnorm = False
         self._only: frozenset[str] | None = None
         self._live: frozenset[str] = frozenset()
+        self.passed = 0
+        """Forward operations so far that batches had behind them when they entered the net."""
         self.origin: str | None = None
         """Where its weights were read from, for a head that has some there too; None: they are random."""
         self.added: frozenset[str] = frozenset()
@@ -93,6 +95,12 @@ class Backbone(nn.Module):
     def stage_parameters(self, stage: str) -> list[nn.Parameter]:
         """The parameters of one stage, in the net's order."""
         return [p for name, p in self.net.named_parameters() if self._owner.get(name) == stage]
+
+    def stage_tensors(self, stage: str) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers of one stage by path, in the net's order."""
+        for path, tensor in (*self.net.named_parameters(), *self.net.named_buffers()):
+            if self._owner.get(path) == stage:
+                yield path, tensor
 
     def paths(self, stage: str) -> tuple[str, ...]:
         """Every path of the net that is a stage's, for a net that contains this one."""
@@ -171,11 +179,12 @@ class Backbone(nn.Module):
             raise InputError(f"backbone '{self.name}' gives no maps, which the task needs: choose one for images")
         return found
 
-    def forward(self, x: Value, start: str | None = None, stop: str | None = None) -> Any:
+    def forward(self, x: Value | Entered, start: str | None = None, stop: str | None = None) -> Any:
         """Run the chain, or the slice from the stage `start` up to but without the stage `stop`.
 
         Args:
-            x: the input, (B, C, H, W), (B, D) or a sequence; with `start`, what that stage takes.
+            x: the input, (B, C, H, W), (B, D) or a sequence; with `start`, what that stage takes; a batch that has
+                entered the net already says itself where it goes on.
             start: the first stage to run; None: the first of all.
             stop: the stage before which to halt; None: run to the features (B, features).
 
@@ -185,22 +194,50 @@ class Backbone(nn.Module):
         return self.observe(x, (), start, stop)[0]
 
     def observe(
-        self, x: Value, keep: Collection[str], start: str | None = None, stop: str | None = None
+        self, x: Value | Entered, keep: Collection[str], start: str | None = None, stop: str | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """`forward`, with the outputs of the stages named in `keep`, and of no others."""
         first, end = self._position(start, 0), self._position(stop, len(self._chain))
-        if first > end:
-            raise InputError(f"start='{start}' lies behind stop='{stop}'")
-        names = self.stages[first:end]
         if missing := set(keep) - set(self.stages):
             raise unknown("stage", min(missing), self.stages)
         kept: dict[str, Any] = {}
+        if isinstance(x, Entered):
+            self.passed += int(x.flops * samples(x.value))
+            x, first, kept = self._entered(x, keep)
+        if first > end:
+            raise InputError(
+                f"start='{self.stages[first] if first < len(self._chain) else None}' lies behind stop='{stop}'"
+            )
+        names = self.stages[first:end]
         for name in names:
             for step in self._chain[name].steps:
                 x = _through(self.net.get_submodule(step), x) if isinstance(step, str) else step(self.net, x)
             if name in keep:
                 kept[name] = x.seen if isinstance(x, Carried) else x
         return x, kept
+
+    def _entered(self, x: Entered, keep: Collection[str]) -> tuple[Any, int, dict[str, Any]]:
+        """The value, the position at which it goes on, and of the outputs before that those wanted."""
+        first = self._position(x.stage, 0) if x.stage is not None else len(self._chain)
+        if lost := {name for name in self.stages[:first] if name in keep} - x.kept.keys():
+            raise InputError(f"the batch enters at '{x.stage}', and the output of '{min(lost)}' was not kept")
+        return x.value, first, {name: value for name, value in x.kept.items() if name in keep}
+
+    def still(self) -> int:
+        """How many of the first stages do nothing but compute, as `set_trainable` left them.
+
+        Nothing of them trains, and no BatchNorm or dropout is live in them even while the net is in training mode.
+        """
+        frozen = {id(module) for module in self._frozen_modules}
+        live = [
+            path
+            for path, module in self.net.named_modules()
+            if id(module) not in frozen
+            or (self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm))
+        ]
+        live += [name for name, parameter in self.net.named_parameters() if parameter.requires_grad]
+        stages = {stage for path in live if (stage := self.stage_of(path)) is not None}
+        return next((n for n, name in enumerate(self._chain) if name in stages), len(self._chain))
 
     def set_trainable(self, stages: Iterable[str], frozen_batchnorm: str = "still") -> None:
         """Train these stages and truly freeze the others: no gradients *and* evaluation mode.

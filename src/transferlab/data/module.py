@@ -1,8 +1,9 @@
 """Batches by domain: `target` always, `source` where the strategy reads it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -12,12 +13,13 @@ from torch.utils.data import DataLoader, Sampler
 
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.batches import InOrder, Shuffled, Stream, Ticket
+from transferlab.data.loading import Loader, Passed
 from transferlab.data.samples import InMemory, Samples, Splits
 from transferlab.data.target import Parts
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.seeding import derive
-from transferlab.values import Value
+from transferlab.values import Entered, Value
 
 Domain: TypeAlias = tuple[Value, Tensor]
 """Inputs x as the backbone takes them, and labels y (B, ...)."""
@@ -97,6 +99,7 @@ class TransferData(LightningDataModule):
         self._reads = reads
         self.input, self.reconstructs = input, reconstructs
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self._passed: dict[str, Passed | None] = {}
         # fit for the domain that it is made for: sets may have different classes
         chosen = augmentation or NONE
         self._augmentations = {"target": chosen.prepared(input, self.train.y, len(parts.classes))}
@@ -106,7 +109,7 @@ class TransferData(LightningDataModule):
     def train_dataloader(self) -> CombinedLoader:
         """A mapping of domains; an epoch is one pass over the target."""
         target = Shuffled(len(self.train), self.batch_size, self.seed)
-        loaders = {"target": self._training_loader(self.train, target, "target")}
+        loaders: dict[str, Loader] = {"target": self._training_loader(self.train, target, "target")}
         if self.source is not None and "source" in self._reads:
             source = Stream(len(self.source), self.batch_size, len(target), derive(self.seed, "source"))
             loaders["source"] = self._training_loader(self.source, source, "source")
@@ -141,17 +144,23 @@ class TransferData(LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """The held-out labels, in order; no batches where none are held out."""
-        return [] if self.val is None else self._loader(self.val, InOrder(len(self.val), _EVALUATION_BATCH))
+        return [] if self.val is None else self._loader(self.val, "val")
 
-    def test_dataloader(self) -> DataLoader[Domain]:
+    def test_dataloader(self) -> Loader:
         """The test split, in order."""
-        return self._loader(self.test, InOrder(len(self.test), _EVALUATION_BATCH))
+        return self._loader(self.test, "test")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Normalise on the device; of training batches, change what is changed there."""
+        """Normalise on the device; of training batches, change what is changed there.
+
+        A batch that has entered the net was normalised before.
+        """
         if isinstance(batch, Mapping):
-            return {domain: self._augmented(domain, *found) for domain, found in batch.items()}
-        return self._normalised(*batch)
+            return {
+                domain: found[:2] if isinstance(found[0], Entered) else self._augmented(domain, *found)
+                for domain, found in batch.items()
+            }
+        return batch if isinstance(batch[0], Entered) else self._normalised(*batch)
 
     def _augmented(self, domain: str, x: Value, y: Tensor, seeds: list[int]) -> Domain:
         x, y = self._normalised(x, y)
@@ -160,22 +169,54 @@ class TransferData(LightningDataModule):
 
     def _normalised(self, x: Value, y: Tensor) -> Domain:
         x = self.input.normalised(x)
+        if (
+            trainer := getattr(self, "trainer", None)
+        ) is not None:  # it has seen the integers that were read, not these
+            x = trainer.precision_plugin.convert_input(x)
         if self.reconstructs:
             if not isinstance(x, Tensor):
                 raise InputError("task=reconstruction rebuilds images and tables, not sequences")
             return x, x
         return x, y
 
-    def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> DataLoader[Any]:
+    def enter(self, part: str, passed: Passed | None) -> None:
+        """From its next pass on, a part gives batches that have entered the net, or None: as they are read.
+
+        Args:
+            part: `target` or `source`, of which the training samples; `val`; `test`.
+            passed: makes the batches.
+        """
+        self._passed[part] = passed
+
+    def part(self, name: str) -> Samples | None:
+        """The samples of a part, prepared; None where there is no such part."""
+        return {"target": self.train, "source": self.source, "val": self.val, "test": self.test}[name]
+
+    @property
+    def as_they_are(self) -> bool:
+        """Whether a sample is the same in every epoch, and its label is not made of it."""
+        return not self.reconstructs and not any(self._augmentations.values())
+
+    def read(self, name: str, positions: Sequence[int], size: int) -> Iterator[Domain]:
+        """Samples of a part by position, without augmentation, in batches of `size` at most, as a loader gives them."""
+        samples = self.part(name)
+        assert samples is not None
+        batches = [list(positions[start : start + size]) for start in range(0, len(positions), size)]
+        yield from self._fetching(samples, cast(Any, batches), 0 if _at_hand(samples) else self.workers)
+
+    def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)
         costly = training.augmentation.costly
-        return self._fetching(training, sampler, 0 if _at_hand(samples) and not costly else self.workers)
+        reading = self._fetching(training, sampler, 0 if _at_hand(samples) and not costly else self.workers)
+        return Loader(reading, sampler, samples.y, partial(self._passed.get, domain), training=True)
 
     def _training(self, samples: Samples, domain: str) -> Training:
         return Training(samples, self._augmentations[domain], derive(self.seed, "augmentation", domain))
 
-    def _loader(self, samples: Samples, sampler: Sampler[list[int]]) -> DataLoader[Domain]:
-        return self._fetching(samples, sampler, 0 if _at_hand(samples) else self.workers)
+    def _loader(self, samples: Samples, part: str) -> Loader:
+        sampler = InOrder(len(samples), _EVALUATION_BATCH)
+        reading = self._fetching(samples, sampler, 0 if _at_hand(samples) else self.workers)
+        return Loader(reading, sampler, samples.y, partial(self._passed.get, part), training=False)
 
     def _fetching(self, samples: Any, sampler: Sampler[Any], workers: int) -> DataLoader[Any]:
         # A batch is fetched by one ticket. The loader's own generator keeps it from drawing on the global one.

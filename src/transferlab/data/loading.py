@@ -1,0 +1,61 @@
+"""What Lightning iterates over: batches as they are read, or of samples that have entered the net before."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from transferlab.data.batches import Ticket
+from transferlab.values import Entered
+
+
+class Passed(Protocol):
+    """Activations of a part's samples, by position."""
+
+    first_read: bool
+    """Whether the first batch of a pass is read nevertheless, for what has to be seen of a whole step."""
+
+    def __call__(self, positions: Sequence[int]) -> Entered:
+        """The batch of these samples."""
+        ...
+
+
+class Loader:
+    """One part of the data: of each pass the batches are read, unless there are activations to go on from.
+
+    Args:
+        reading: gives the batches as they are.
+        sampler: says which samples make up each, one ticket or list of positions a batch.
+        y: labels of all samples (N, ...).
+        passed: asked at each pass; None: the batches are read.
+        training: whether a batch also says how its samples are to be changed: not at all, once they have entered.
+    """
+
+    batch_sampler = None  # as Lightning asks a loader: a batch is one item of `sampler`
+
+    def __init__(
+        self,
+        reading: DataLoader[Any],
+        sampler: Sampler[Any],
+        y: Tensor,
+        passed: Callable[[], Passed | None],
+        training: bool,
+    ) -> None:
+        self.reading, self.sampler, self.y, self.passed, self.training = reading, sampler, y, passed, training
+
+    def __len__(self) -> int:
+        return len(self.reading)
+
+    def __iter__(self) -> Iterator[Any]:
+        if (passed := self.passed()) is None:
+            yield from self.reading
+            return
+        for number, ticket in enumerate(self.sampler):
+            if passed.first_read and not number:
+                yield self.reading.dataset[ticket]
+                continue
+            positions = ticket.indices if isinstance(ticket, Ticket) else ticket
+            x, y = passed(positions), self.y[torch.as_tensor(positions)]
+            yield (x, y, []) if self.training else (x, y)

@@ -1,0 +1,238 @@
+"""The callback that has batches enter the net behind its frozen stages."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+
+from transferlab.cache.packing import UncacheableError
+from transferlab.cache.planning import Work, chosen
+from transferlab.cache.store import CacheError, Store
+from transferlab.data.module import TransferData
+from transferlab.diagnostics.probe import undisturbed
+from transferlab.errors import InputError
+from transferlab.flops import Flops
+from transferlab.module import TransferModule
+from transferlab.prefix.activations import Activations, Batches
+
+_log = logging.getLogger(__name__)
+_FITTED = ("target", "source", "val")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of `conf/cache/_base.yaml`, which says what each means.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    use: Literal["auto", "on", "off"]
+    dtype: Literal["float32", "bfloat16"]
+    gigabytes: float
+    wait: bool
+
+    def __post_init__(self) -> None:
+        for key, words in {"use": ("auto", "on", "off"), "dtype": ("float32", "bfloat16")}.items():
+            if getattr(self, key) not in words:
+                raise InputError(f"cache.{key}={getattr(self, key)}: {', '.join(words[:-1])} or {words[-1]}")
+        if self.gigabytes <= 0:
+            raise InputError(f"cache.gigabytes={self.gigabytes}: above 0; cache=off turns it off")
+
+
+OFF = Settings("off", "float32", 1.0, True)
+
+
+class PrefixCache(Callback):
+    """Has the batches of an epoch enter the net behind the stages that are frozen in it.
+
+    What may enter, and where, is decided before the first epoch, and again when stages freeze that have trained; the
+    decision travels in the checkpoint. Nothing that a run says depends on it, to round-off, but times. Stands behind
+    the history, so that computing the activations is part of the fit's time.
+
+    Args:
+        settings: of the run.
+        folder: of all runs' activations.
+        about: the net, as far as its weights do not say it.
+        flops: counts those of a step, of which it is to see all.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, about: Mapping[str, Any], flops: Flops) -> None:
+        self.settings, self.about, self.flops = settings, about, flops
+        self.store = Store(folder, settings.gigabytes, settings.wait)
+        self.kept: list[int] = []
+        self._expected: list[int] | None = None  # how many of the first stages are frozen from this epoch on
+        self._off = settings.use == "off"
+        self._served = 0
+        self._pure = sys.maxsize  # how many of the first stages never trained
+        self._keys: dict[int, str] = {}
+        self._entered: dict[str, Batches | None] = {}
+        self._found: Activations | None = None
+
+    @property
+    def hits(self) -> int:
+        """How many samples have entered behind a frozen stage so far, in training and evaluation."""
+        return self._served + sum(part.served for part in self._entered.values() if part is not None)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose where this epoch's batches enter."""
+        module, epoch = cast(TransferModule, pl_module), trainer.current_epoch
+        if self._off:
+            return
+        with undisturbed(module), self._tried(trainer):
+            still = _still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
+            before = still.pop(0) if epoch else len(module.backbone.stages)
+            found = self._activations(trainer, module)
+            found.changed(module.backbone.stages[before:])
+            self.kept = [one for one in self.kept if one <= before]
+            self._pure = min(self._pure, still[0])
+            if still[0] > before or self._expected is None or still != self._expected[1:]:
+                self._plan(found, still)
+            self._expected = still
+            for boundary in self.kept:
+                self._keys[boundary] = found.key(boundary)
+            self._enter(found, max((one for one in self.kept if one <= still[0]), default=0), _FITTED)
+        module.freeze_in(epoch)
+        for part in ("target", "source"):
+            if (batches := self._entered.get(part)) is not None and self._found is not None:
+                batches.first_read = self._found.lengths_differ and not self.flops.knows(module)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Weights that are not those of the last step, an average say, may have another prefix."""
+        module = cast(TransferModule, pl_module)
+        if trainer.state.fn != TrainerFn.FITTING or module.strategy.averaging is not None:
+            self._match(trainer, module, "val")
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Those of the selected epoch too."""
+        self._match(trainer, cast(TransferModule, pl_module), "test")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was decided, and how often it helped."""
+        return {
+            "hits": self.hits,
+            "kept": self.kept,
+            "keys": self._keys,
+            "expected": self._expected,
+            "pure": self._pure,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on alike."""
+        self._served, self.kept, self._keys = state_dict["hits"], list(state_dict["kept"]), dict(state_dict["keys"])
+        self._expected, self._pure = state_dict["expected"], state_dict["pure"]
+
+    def _activations(self, trainer: Trainer, module: TransferModule) -> Activations:
+        if self._found is None:
+            data = cast(TransferData, cast(Any, trainer).datamodule)
+            kind = torch.bfloat16 if self.settings.dtype == "bfloat16" else None
+            self._found = Activations(trainer, module, data, self.store, kind, self.about)
+        return self._found
+
+    def _plan(self, found: Activations, still: Sequence[int]) -> None:
+        """Decide what is kept for the epochs to come.
+
+        Raises:
+            UncacheableError: nothing can be.
+        """
+        same = list(accumulate([len(found.backbone.stages), *still[:-1]], min))
+        most = max(map(min, still, same))
+        if not most:
+            return
+        if found.trainer.world_size > 1:
+            raise UncacheableError("the run is on several devices")
+        if not found.data.as_they_are:
+            raise UncacheableError("the inputs of training change from epoch to epoch, or are the labels")
+        if (adapter := found.module.strategy.adapter) is not None and adapter.reads_input:
+            raise UncacheableError("the strategy's adapter reads the inputs beside the net")
+        if not (most := found.open_to(most)):
+            raise UncacheableError("a teacher whose first stages are others than the net's reads the inputs")
+        sizes, refused = {}, None
+        for boundary in sorted({min(one, most) for one in map(min, still, same)} - {0}):
+            try:
+                sizes[boundary] = found.size(boundary)
+            except UncacheableError as error:
+                refused = error
+        if refused is not None and not sizes:
+            raise refused
+        held = [part for name in _FITTED if (part := found.data.part(name)) is not None]
+        device = found.module.device.type
+        work = Work([min(one, most) for one in still], same, found.flops, sum(map(len, held)), device)
+        limit = self.settings.gigabytes * 1e9
+        if self.settings.use == "on":
+            self.kept = sorted(sizes)
+        elif chosen(work, sizes, sizes, limit):  # else nothing pays even if all of it is there
+            ready = [one for one in sizes if found.ready(one, _FITTED)]
+            self.kept = chosen(work, sizes, ready, limit)
+        else:
+            self.kept = []
+        _log.info("cache %s", self._because(found, work, sizes))
+        for boundary in self.kept:  # in one pass, each from the one before
+            for name in _FITTED:
+                found.batches(name, boundary, self.kept)
+
+    def _because(self, found: Activations, work: Work, sizes: Mapping[int, int]) -> str:
+        epochs = len(work.still)
+        if not self.kept:
+            last = max(sizes)
+            return (
+                f"off: {work.flops[last] / 1e6:.3g} million operations a sample before {found.name(last)}, saved in up "
+                f"to {epochs} epochs of {work.samples} samples, do not pay for keeping {sizes[last]} bytes of each"
+            )
+        places = ", ".join(f"{found.name(one)} ({sizes[one]} bytes a sample)" for one in self.kept)
+        flops = work.flops[self.kept[-1]] / 1e6
+        return f"on: activations are kept before {places}; up to {flops:.3g} million operations a sample are done once"
+
+    def _enter(self, found: Activations, boundary: int, parts: Iterable[str]) -> None:
+        for part in parts:
+            batches = found.batches(part, boundary, self.kept) if boundary else None
+            self._leave(part)
+            self._entered[part] = batches
+            found.data.enter(part, batches)
+
+    def _leave(self, part: str) -> None:
+        before = self._entered.pop(part, None)
+        self._served += before.served if before is not None else 0
+
+    def _match(self, trainer: Trainer, module: TransferModule, part: str) -> None:
+        """Enter where the net, with the weights that it has now, is as it was when activations were kept."""
+        if self._off or not self._keys:
+            return
+        with undisturbed(module), self._tried(trainer):
+            found = self._activations(trainer, module)
+            found.changed(module.backbone.stages[self._pure :])
+            alike = [one for one, key in self._keys.items() if found.key(one) == key]
+            self._enter(found, max(alike, default=0), [part])
+
+    @contextmanager
+    def _tried(self, trainer: Trainer) -> Iterator[None]:
+        """What keeps the cache from being used ends its use, and not the run."""
+        try:
+            yield
+        except (CacheError, UncacheableError) as error:
+            self._off, self.kept = True, []
+            _log.log(logging.WARNING if isinstance(error, CacheError) else logging.INFO, "cache off: %s", error)
+            for part in (*_FITTED, "test"):
+                self._leave(part)
+                cast(TransferData, cast(Any, trainer).datamodule).enter(part, None)
+
+
+def _still(module: TransferModule, epochs: Iterable[int]) -> list[int]:
+    """How many of the first stages are frozen in each epoch, as far as the schedule has decided."""
+    known: dict[frozenset[str], int] = {}
+    found = []
+    for epoch in epochs:
+        stages = frozenset(module.strategy.trainable(module.stages, epoch))
+        if stages not in known:
+            module.freeze_in(epoch)
+            known[stages] = module.backbone.still()
+        found.append(known[stages])
+    return found

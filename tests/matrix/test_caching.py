@@ -1,0 +1,81 @@
+"""What enters the net behind its frozen stages gives the record that the whole way gives, on every family of nets.
+
+Each family is gradually unfrozen, so that batches enter at the features, then nearer and nearer to the input.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cells
+import pytest
+import torch
+
+from transferlab import results, train
+
+pytestmark = pytest.mark.slow
+WEIGHTS = ("selected.pt", "last.pt")
+TASKS = ("classification", "rating", "retrieval", "translation")  # the first that a family has
+
+
+def first_task(family: cells.Family, strategy: str) -> cells.Cell | None:
+    found = (cells.Cell(strategy, family, task) for task in TASKS)
+    return next((cell for cell in found if cells.gap(cell) is None), None)
+
+
+@pytest.mark.parametrize("family", cells.families(), ids=lambda family: family.name.replace(" ", "_"))
+def test_the_record_is_the_same_with_the_cache_on_every_family(family, folder, monkeypatch):
+    cell = first_task(family, "gradual_unfreezing")
+    assert cell is not None
+    record, plain = both(cell, folder, monkeypatch, *cells.EARLY["gradual_unfreezing"])
+    # group normalisation over time, as these nets have it, makes a feature of how far a wave is padded
+    padded = family.builder.startswith("huggingface.audio.waves")
+    assert (record["cost"]["cache_hits"] == 0) == padded
+    same(record, plain)
+
+
+def both(
+    cell: cells.Cell, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The records of a cell's run with the cache and without, in double precision: round-off grows in training."""
+    monkeypatch.chdir(folder)
+    records = []
+    for use in ("on", "off"):
+        exact = ("trainer.max_epochs=3", "trainer.precision=64-true", f"cache={use}", f"study={use}")
+        config = cells.composed(cells.command(cell, folder, *exact, *more))
+        record = train.run(config)
+        weights = {name: torch.load(results.folder(config) / name, weights_only=True) for name in WEIGHTS}
+        shutil.rmtree(results.folder(config))
+        records.append({**record, **weights})
+    return records[0], records[1]
+
+
+def same(cached: dict[str, Any], plain: dict[str, Any]) -> None:
+    assert plain["cost"]["cache_hits"] == 0
+    for key in ("samples", "trainable_parameters", "total_parameters", "flops"):
+        assert cached["cost"][key] == plain["cost"][key], key
+    for part in ("history", "metrics", "report", *WEIGHTS):
+        alike(cached[part], plain[part], part)
+
+
+def alike(one: Any, other: Any, place: str) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), place
+        for key in one:
+            alike(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), place
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            alike(*pair, f"{place}.{number}")
+    elif isinstance(one, torch.Tensor):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8, msg=place)
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=1e-6, abs=1e-6, nan_ok=True), place
+    else:
+        assert one == other, place
+
+
+@pytest.mark.parametrize("strategy", cells.options("strategy"))
+def test_the_record_is_the_same_with_the_cache_under_every_strategy(strategy, folder, monkeypatch):
+    record, plain = both(cells.alone(strategy), folder, monkeypatch, *cells.EARLY.get(strategy, ()))
+    same(record, plain)
