@@ -5,7 +5,7 @@
 set -euo pipefail
 : "${TRANSFERLAB_DATA:?names the folder of data}"
 work=${1:-runs/supervised}
-quiet=(tracker=none diagnostics=none trainer.accelerator=cpu "paths.runs=$work" "paths.cache=$work/cache")
+quiet=(tracker=none diagnostics=none trainer.accelerator=cpu "paths.runs=$work" "paths.cache=$work/cache" hydra.sweeper.max_batch_size=9)
 
 # The source: ImageNet's EfficientNet-Lite0, fine-tuned on Caltech's photographs, 70 % of them.
 if [ ! -e "$work/caltech10.pt" ]; then
