@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from transferlab import pretraining, results
 from transferlab.backbones.base import Backbone
+from transferlab.cache.store import FOLDER
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples, Splits
@@ -212,8 +213,8 @@ def cache(config: DictConfig, flops: Flops) -> PrefixCache:
     """What has batches enter behind frozen stages; a source's own run, and one from before there was any, has none."""
     chosen: entering.Settings = build(config.cache) if "cache" in config else entering.OFF
     node = results.portable(config)
-    about = {"backbone": node["backbone"], "adapter": node["strategy"].get("adapter")}
-    return PrefixCache(chosen, Path(config.paths.cache) / "activations", about, flops)
+    about = {key: node.get(key) for key in ("backbone", "augmentation")} | {"adapter": node["strategy"].get("adapter")}
+    return PrefixCache(chosen, Path(config.paths.cache) / FOLDER, about, flops)
 
 
 def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback]) -> Trainer:

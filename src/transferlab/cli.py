@@ -21,6 +21,7 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
   transferlab sweep [NAME] [KEY=VALUE]  a ready study of sweeps/, or FILE.yaml (without NAME: which there are)
   transferlab compare [STUDY|FOLDER]    the runs of a study, strategy by strategy
   transferlab soup [STUDY|FOLDER]       the weights of its finished runs averaged: soups
+  transferlab cache [check|clear]       activations kept for all runs: which there are, whether they are whole, away
   transferlab list [GROUP]              what there is: strategies, sources, targets, backbones, ...
 
   transferlab train --help              axes, options, flags
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sweep": sweep,
         "compare": compare,
         "soup": soup,
+        "cache": cache,
         "list": show,
     }
     if not words or words[0] in ("-h", "--help", "help"):
@@ -158,6 +160,15 @@ def soup(words: list[str]) -> int:
     words, trusted = _taken(words, "--trust")
     trust(trusted)
     carry_out(options(words))
+    return 0
+
+
+def cache(words: list[str]) -> int:
+    """What is kept of activations."""
+    from transferlab.cache.command import cache as carry_out
+    from transferlab.cache.command import options
+
+    carry_out(*options(words))
     return 0
 
 

@@ -52,8 +52,8 @@ def run_id(config: DictConfig) -> str:
     """
     whole = _without_computing(portable(config))
     identity = {key: value for key, value in whole.items() if key not in _NOT_IDENTITY}
-    if config.get("cache") and config.cache.use != "off" and config.cache.dtype != "float32":
-        identity["cache"] = str(config.cache.dtype)  # which alone changes numbers by more than round-off
+    if (changed := _changing(config.get("cache"))) is not None:
+        identity["cache"] = changed
     try:
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
@@ -68,6 +68,13 @@ def _without_computing(config: dict[str, Any]) -> dict[str, Any]:
         for key in COMPUTING:
             trainer.pop(key, None)
     return config
+
+
+def _changing(cache: DictConfig | None) -> dict[str, Any] | None:
+    """What of the cache's settings changes numbers by more than round-off, where it does."""
+    if cache is None or cache.use == "off" or (cache.dtype == "float32" and not cache.views):
+        return None
+    return {"dtype": cache.dtype, "views": cache.views}
 
 
 def folder(config: DictConfig) -> Path:

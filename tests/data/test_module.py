@@ -244,8 +244,8 @@ def test_worker_processes_give_the_batches_that_none_give():
 
 def test_samples_that_lie_in_memory_need_no_worker_processes():
     lying, lazy = data(pixels(12), workers=2), data(painted(), workers=2)
-    assert lazy.train_dataloader().flattened[0].num_workers == 2
-    assert lying.train_dataloader().flattened[0].num_workers == 0
+    assert lazy.train_dataloader().flattened[0].reading.num_workers == 2
+    assert lying.train_dataloader().flattened[0].reading.num_workers == 0
 
 
 class Listener(LightningModule):

@@ -22,6 +22,7 @@ class Work:
         same: for each epoch to come, how many of the first stages then are as they are now.
         flops: of the first 0, 1, 2, ... stages, forward, a sample.
         samples: that pass through the net in an epoch, training and validation.
+        rows: that are kept of them: more, where training samples have several views.
         device: `cpu`, `cuda`, ...
     """
 
@@ -29,6 +30,7 @@ class Work:
     same: Sequence[int]
     flops: Sequence[float]
     samples: int
+    rows: int
     device: str
 
 
@@ -50,7 +52,7 @@ def chosen(work: Work, sizes: Mapping[int, int], ready: Collection[int], limit: 
         options = []
         for one in sizes.keys() - found:
             kept = {*found, one}
-            if sum(sizes[each] for each in kept - set(ready)) * work.samples <= limit:
+            if sum(sizes[each] for each in kept - set(ready)) * work.rows <= limit:
                 options.append((seconds(work, {each: sizes[each] for each in kept}, ready), one))
         if not options or min(options)[0] >= least:
             break
@@ -68,13 +70,13 @@ def seconds(work: Work, kept: Mapping[int, int], ready: Collection[int]) -> floa
         ready: those of them that need no computing first.
     """
     rate = _RATES.get(work.device, _RATES["cpu"])
-    total = 0.0
+    passing = making = 0.0
     for still, same in zip(work.still, work.same, strict=True):
         start = max((one for one in kept if one <= min(still, same)), default=0)
-        total += (work.flops[still] - work.flops[start]) / rate + kept.get(start, 0) / _READ
+        passing += (work.flops[still] - work.flops[start]) / rate + kept.get(start, 0) / _READ
     before = 0
     for one in sorted(kept):
         if one not in ready:
-            total += (work.flops[one] - work.flops[before]) / rate + kept[one] / _WRITE
+            making += (work.flops[one] - work.flops[before]) / rate + kept[one] / _WRITE
         before = one
-    return total * work.samples
+    return passing * work.samples + making * work.rows

@@ -25,8 +25,8 @@ from filelock import FileLock, Timeout
 from transferlab.cache.columns import Column, Writer, merged, sums
 from transferlab.cache.packing import Leaf, Plan, put_together, taken_apart
 
-DIGEST = 16
-"""Bytes of a sample's digest."""
+FOLDER = "activations"
+"""Of a cache's folder: all of them."""
 _ABOUT, _DIGESTS, _USED = "segment.json", "digests", "used"
 _log = logging.getLogger(__name__)
 _sound: set[tuple[object, ...]] = set()
@@ -148,9 +148,9 @@ class Store:
                 plan, columns = _written(beside, batches, kind)
                 known = b"".join(digests)
                 (beside / _DIGESTS).write_bytes(known)
-                said = {"rows": len(digests), "sum": crc32(known), "plan": plan, "columns": columns}
+                said = {"rows": len(digests), "digests": crc32(known), "plan": plan, "columns": columns}
                 said["about"] = dict(about)
-                (beside / _ABOUT).write_text(json.dumps(said))
+                (beside / _ABOUT).write_text(json.dumps({"sum": crc32(json.dumps(said).encode()), **said}))
                 os.chmod(beside, 0o755)  # mkdtemp gives 0700; the cache is for everybody
                 os.replace(beside, self.folder / key / beside.name.removeprefix("."))
         finally:
@@ -241,7 +241,8 @@ def _read(folder: Path) -> Segment | None:
             return None
         said = json.loads((folder / _ABOUT).read_text())
         digests = (folder / _DIGESTS).read_bytes()
-        cut = [digests[start : start + DIGEST] for start in range(0, len(digests), DIGEST)]
+        each = len(digests) // max(said["rows"], 1)
+        cut = [digests[start : start + each] for start in range(0, len(digests), each)]
         return Segment(cut, said["plan"], [Column(folder, form) for form in said["columns"]])
     except FileNotFoundError:
         return None
@@ -254,10 +255,10 @@ def _is_whole(folder: Path) -> bool:
         return True
     try:
         said = json.loads((folder / _ABOUT).read_text())
-        known = (folder / _DIGESTS).read_bytes()
-        whole = len(known) == said["rows"] * DIGEST and crc32(known) == said["sum"]
+        whole = said.pop("sum") == crc32(json.dumps(said).encode())
+        whole = whole and crc32((folder / _DIGESTS).read_bytes()) == said["digests"]
         whole = whole and all(good for form in said["columns"] for good in sums(folder, form))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
     if whole:
         _sound.add((folder, *state))

@@ -17,8 +17,8 @@ class Passed(Protocol):
     first_read: bool
     """Whether the first batch of a pass is read nevertheless, for what has to be seen of a whole step."""
 
-    def __call__(self, positions: Sequence[int]) -> Entered:
-        """The batch of these samples."""
+    def __call__(self, positions: Sequence[int], turns: Sequence[int] | None = None) -> Entered:
+        """The batch of these samples, in training each in a turn."""
         ...
 
 
@@ -56,6 +56,6 @@ class Loader:
             if passed.first_read and not number:
                 yield self.reading.dataset[ticket]
                 continue
-            positions = ticket.indices if isinstance(ticket, Ticket) else ticket
-            x, y = passed(positions), self.y[torch.as_tensor(positions)]
+            positions, *turns = ticket if isinstance(ticket, Ticket) else (ticket,)
+            x, y = passed(positions, *turns), self.y[torch.as_tensor(positions)]
             yield (x, y, []) if self.training else (x, y)

@@ -1,9 +1,9 @@
 """Batches by domain: `target` always, `source` where the strategy reads it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.batches import InOrder, Shuffled, Stream, Ticket
 from transferlab.data.loading import Loader, Passed
+from transferlab.data.rows import Rows
 from transferlab.data.samples import InMemory, Samples, Splits
 from transferlab.data.target import Parts
 from transferlab.errors import InputError
@@ -169,9 +170,8 @@ class TransferData(LightningDataModule):
 
     def _normalised(self, x: Value, y: Tensor) -> Domain:
         x = self.input.normalised(x)
-        if (
-            trainer := getattr(self, "trainer", None)
-        ) is not None:  # it has seen the integers that were read, not these
+        trainer = getattr(self, "trainer", None)
+        if trainer is not None:  # it has seen the integers that were read, not these
             x = trainer.precision_plugin.convert_input(x)
         if self.reconstructs:
             if not isinstance(x, Tensor):
@@ -188,21 +188,31 @@ class TransferData(LightningDataModule):
         """
         self._passed[part] = passed
 
-    def part(self, name: str) -> Samples | None:
-        """The samples of a part, prepared; None where there is no such part."""
-        return {"target": self.train, "source": self.source, "val": self.val, "test": self.test}[name]
+    @property
+    def mixes(self) -> bool:
+        """Whether the label of a training sample depends on the others of its batch, or on what it is made into."""
+        return self.reconstructs or any(one.batch for one in self._augmentations.values())
 
     @property
-    def as_they_are(self) -> bool:
-        """Whether a sample is the same in every epoch, and its label is not made of it."""
-        return not self.reconstructs and not any(self._augmentations.values())
+    def changes(self) -> bool:
+        """Whether training samples look different from turn to turn."""
+        return any(self._augmentations.values())
 
-    def read(self, name: str, positions: Sequence[int], size: int) -> Iterator[Domain]:
-        """Samples of a part by position, without augmentation, in batches of `size` at most, as a loader gives them."""
-        samples = self.part(name)
-        assert samples is not None
-        batches = [list(positions[start : start + size]) for start in range(0, len(positions), size)]
-        yield from self._fetching(samples, cast(Any, batches), 0 if _at_hand(samples) else self.workers)
+    def rows(self, part: str, views: int) -> Rows | None:
+        """A part by row; None where there is no such part.
+
+        Args:
+            part: as for `enter`.
+            views: of a training sample that changes.
+        """
+        parts = {"target": self.train, "source": self.source, "val": self.val, "test": self.test}
+        if (samples := parts[part]) is None:
+            return None
+        workers = 0 if _at_hand(samples) else self.workers
+        if part not in ("target", "source") or not self._augmentations[part]:
+            return Rows(samples, None, 1, lambda asked: self._fetching(samples, asked, workers))
+        training = self._training(samples, part)
+        return Rows(samples, training.seed, views, lambda asked: self._fetching(training, asked, workers))
 
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)
@@ -218,7 +228,7 @@ class TransferData(LightningDataModule):
         reading = self._fetching(samples, sampler, 0 if _at_hand(samples) else self.workers)
         return Loader(reading, sampler, samples.y, partial(self._passed.get, part), training=False)
 
-    def _fetching(self, samples: Any, sampler: Sampler[Any], workers: int) -> DataLoader[Any]:
+    def _fetching(self, samples: Any, sampler: Any, workers: int) -> DataLoader[Any]:
         # A batch is fetched by one ticket. The loader's own generator keeps it from drawing on the global one.
         return DataLoader(
             samples,

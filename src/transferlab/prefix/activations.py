@@ -13,15 +13,16 @@ from torch import Tensor
 
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError, nbytes, taken_apart
-from transferlab.cache.store import DIGEST, Shelf, Store
-from transferlab.data.duplicates import digests
+from transferlab.cache.store import Shelf, Store
 from transferlab.data.module import TransferData
-from transferlab.data.samples import Samples
+from transferlab.data.rows import DIGEST, Rows
 from transferlab.flops import operations
 from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule
 from transferlab.values import Entered, Pair, Seq, Value, samples
 
+PARTS = ("target", "source", "val", "test")
+_FORMAT = 1
 _BATCH = 64
 _SAMPLES = 16  # to see how their lengths differ
 
@@ -35,7 +36,8 @@ class Activations:
         data: the samples.
         store: of all runs.
         kind: of floating-point numbers in files; None: as they are computed.
-        about: the net, as far as its weights do not say it.
+        views: of a training sample that changes.
+        about: the net and what changes samples, as far as weights and seeds do not say it.
     """
 
     def __init__(
@@ -45,11 +47,19 @@ class Activations:
         data: TransferData,
         store: Store,
         kind: torch.dtype | None,
+        views: int,
         about: Mapping[str, Any],
     ) -> None:
         self.trainer, self.module, self.data, self.store, self.kind = trainer, module, data, store, kind
         self.backbone = module.backbone
-        self._about = {**about, "precision": str(trainer.precision), "dtype": str(kind), "torch": torch.__version__}
+        self.rows = {part: rows for part in PARTS if (rows := data.rows(part, views)) is not None and len(rows)}
+        self._about = {
+            **about,
+            "format": _FORMAT,
+            "precision": str(trainer.precision),
+            "dtype": str(kind),
+            "torch": torch.__version__,
+        }
         self._weights: dict[str, str] = {}
         self._digests: dict[str, list[bytes]] = {}
         self._shelves: dict[tuple[str, str], Shelf] = {}
@@ -63,7 +73,7 @@ class Activations:
     @cached_property
     def lengths_differ(self) -> bool:
         """Whether inputs are padded, so that operations are not by sample."""
-        return _padded(next(self.data.read("target", [0], 1))[0])
+        return _padded(self._read([0])[0])
 
     def size(self, boundary: int) -> int:
         """Bytes of what is kept of a sample at a boundary.
@@ -103,7 +113,7 @@ class Activations:
     def ready(self, boundary: int, parts: Iterable[str]) -> bool:
         """Whether all activations of these parts are in the cache."""
         key = self.key(boundary)
-        return all(not self._shelf(key, part).missing for part in parts if self.data.part(part) is not None)
+        return all(not self._shelf(key, part).missing for part in parts if part in self.rows)
 
     def batches(self, part: str, boundary: int, below: Collection[int]) -> "Batches | None":
         """What enters the net at a boundary in place of a part's batches, computed now where it is not there.
@@ -120,7 +130,7 @@ class Activations:
             CacheError: the disk is full, or cannot be written.
             UncacheableError: activations or labels cannot be kept by sample.
         """
-        if (samples := self.data.part(part)) is None or not len(samples):
+        if part not in self.rows:
             return None
         self._check_labels(part)
         key = self.key(boundary)
@@ -132,7 +142,7 @@ class Activations:
             if self._shelf(key, part).missing:
                 return None
         stage = self.backbone.stages[boundary] if boundary < len(self.backbone.stages) else None
-        return Batches(self._shelf(key, part), stage, self.flops[boundary])
+        return Batches(self._shelf(key, part), self.rows[part], stage, self.flops[boundary])
 
     def _compute(self, key: str, part: str, boundary: int, below: Collection[int]) -> None:
         missing = self._shelf(key, part).missing
@@ -157,8 +167,8 @@ class Activations:
                 entered = move_data_to_device(entered, self.module.device)
                 yield self._passed(entered, boundary), len(batch)
             return
-        for read in self.data.read(part, positions, _BATCH):
-            x, y = self._normalised(read)
+        for read in self.rows[part].read(positions, _BATCH):
+            x, y = self._normalised(part, read)
             yield self._passed(x, boundary), len(y)
 
     @torch.no_grad()
@@ -170,21 +180,25 @@ class Activations:
             value, kept = self.backbone.observe(x, self._reads(boundary), stop=stop)
         return {"": value, **kept}
 
-    def _normalised(self, batch: tuple[Value, Tensor]) -> tuple[Value, Tensor]:
-        """On the device, in the run's precision."""
-        found: tuple[Value, Tensor] = self.trainer.strategy.batch_to_device(
-            self.trainer.precision_plugin.convert_input(batch)
-        )
+    def _normalised(self, part: str, read: Any) -> tuple[Value, Tensor]:
+        """A batch as the net takes it, on its device, in the run's precision."""
+        # one that changes comes with seeds, as in training
+        batch = self.trainer.precision_plugin.convert_input({part: read} if len(read) == 3 else read)
+        moved = self.trainer.strategy.batch_to_device(batch)
+        found: tuple[Value, Tensor] = moved[part] if isinstance(moved, Mapping) else moved
         return found
+
+    def _read(self, rows: Sequence[int]) -> tuple[Value, Tensor]:
+        return self._normalised("target", next(self.rows["target"].read(rows, len(rows))))
 
     @cached_property
     def _looked(self) -> list[tuple[float, int | UncacheableError]]:
         """Of each boundary, from the first stage on: operations before it and bytes there, a sample."""
         self.backbone.requires_grad_(False)  # until the epoch's schedule says it again; torch's counter trips over it
         both = self._witnesses()
-        (x, y), alone = self._normalised(next(self.data.read("target", both, len(both)))), None
+        (x, y), alone = self._read(both), None
         if self.lengths_differ:
-            alone, _ = self._normalised(next(self.data.read("target", both[:1], 1)))
+            alone, _ = self._read(both[:1])
         kept: dict[str, Any] = {}
         total = 0.0
         found: list[tuple[float, int | UncacheableError]] = []
@@ -211,10 +225,10 @@ class Activations:
 
     def _witnesses(self) -> list[int]:
         """Two samples of which the first is the shorter, if there are such among the first ones."""
-        count = len(self.data.train)
+        count = len(self.rows["target"])
         if not self.lengths_differ:
             return list(range(min(2, count)))
-        x, _ = next(self.data.read("target", range(min(_SAMPLES, count)), _SAMPLES))
+        x, _ = self._read(range(min(_SAMPLES, count)))
         order = _lengths(x).argsort(stable=True).tolist()
         return [order[0], order[-1]] if count > 1 else order
 
@@ -238,24 +252,17 @@ class Activations:
         return self._shelves[key, part]
 
     def _known(self, part: str) -> list[bytes]:
-        """By what each sample of a part is known, as it was prepared for the net."""
         if part not in self._digests:
-            samples = self.data.part(part)
-            assert samples is not None
-            kind = type(samples).__qualname__.encode()
-            self._digests[part] = [
-                hashlib.blake2b(one, digest_size=DIGEST, key=kind[:64]).digest() for one in digests(samples)
-            ]
+            self._digests[part] = self.rows[part].known()
         return self._digests[part]
 
     def _check_labels(self, part: str) -> None:
         """See that the labels are there without the inputs."""
         if part in self._labelled:
             return
-        samples = self.data.part(part)
-        assert samples is not None
-        (batch,) = self.data.read(part, range(min(2, len(samples))), 2)
-        if not _equal(batch[1], samples):
+        first = range(min(2, len(self.rows[part])))
+        _, y = self._normalised(part, next(self.rows[part].read(first, 2)))
+        if not _equal(self.rows[part].labels(first).to(y), y):
             raise UncacheableError("the labels are read along with the inputs, whose reading is to be saved")
         self._labelled.add(part)
 
@@ -269,19 +276,21 @@ class Batches:
 
     Args:
         shelf: that holds them.
+        rows: of the part.
         stage: the next; None: there is none.
         flops: of the stages passed, a sample.
     """
 
-    def __init__(self, shelf: Shelf, stage: str | None, flops: float) -> None:
-        self._shelf, self._stage, self._flops = shelf, stage, flops
+    def __init__(self, shelf: Shelf, rows: Rows, stage: str | None, flops: float) -> None:
+        self._shelf, self._rows, self._stage, self._flops = shelf, rows, stage, flops
         self.served = 0
         self.first_read = False
 
-    def __call__(self, positions: Sequence[int]) -> Entered:
+    def __call__(self, positions: Sequence[int], turns: Sequence[int] | None = None) -> Entered:
         """The batch of the samples at these positions."""
         self.served += len(positions)
-        return Entered(*_valued(self._shelf.fetch(positions)), self._stage, self._flops)
+        fetched = self._shelf.fetch(self._rows.numbers(positions, turns))
+        return Entered(*_valued(fetched), self._stage, self._flops)
 
 
 def _valued(fetched: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -329,8 +338,7 @@ def _hashed(backbone: Backbone, stage: str) -> str:
     return digest.hexdigest()
 
 
-def _equal(y: Tensor, samples: Samples) -> bool:
-    held = samples.y[: len(y)]
-    if held.shape != y.shape or held.dtype != y.dtype:
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
         return False
-    return torch.allclose(held, y, equal_nan=True) if y.is_floating_point() else torch.equal(held, y)
+    return torch.allclose(one, other, equal_nan=True) if one.is_floating_point() else torch.equal(one, other)

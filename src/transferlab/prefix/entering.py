@@ -37,6 +37,7 @@ class Settings:
 
     use: Literal["auto", "on", "off"]
     dtype: Literal["float32", "bfloat16"]
+    views: int
     gigabytes: float
     wait: bool
 
@@ -44,11 +45,13 @@ class Settings:
         for key, words in {"use": ("auto", "on", "off"), "dtype": ("float32", "bfloat16")}.items():
             if getattr(self, key) not in words:
                 raise InputError(f"cache.{key}={getattr(self, key)}: {', '.join(words[:-1])} or {words[-1]}")
+        if self.views < 0:
+            raise InputError(f"cache.views={self.views}: 0, or how many views of a training sample are kept")
         if self.gigabytes <= 0:
             raise InputError(f"cache.gigabytes={self.gigabytes}: above 0; cache=off turns it off")
 
 
-OFF = Settings("off", "float32", 1.0, True)
+OFF = Settings("off", "float32", 0, 1.0, True)
 
 
 class PrefixCache(Callback):
@@ -134,7 +137,7 @@ class PrefixCache(Callback):
         if self._found is None:
             data = cast(TransferData, cast(Any, trainer).datamodule)
             kind = torch.bfloat16 if self.settings.dtype == "bfloat16" else None
-            self._found = Activations(trainer, module, data, self.store, kind, self.about)
+            self._found = Activations(trainer, module, data, self.store, kind, self.settings.views or 1, self.about)
         return self._found
 
     def _plan(self, found: Activations, still: Sequence[int]) -> None:
@@ -149,8 +152,10 @@ class PrefixCache(Callback):
             return
         if found.trainer.world_size > 1:
             raise UncacheableError("the run is on several devices")
-        if not found.data.as_they_are:
-            raise UncacheableError("the inputs of training change from epoch to epoch, or are the labels")
+        if found.data.mixes:
+            raise UncacheableError("labels are made of the inputs, or mixed with them")
+        if found.data.changes and not self.settings.views:
+            raise UncacheableError("training samples change from epoch to epoch; cache.views=K keeps K views of each")
         if (adapter := found.module.strategy.adapter) is not None and adapter.reads_input:
             raise UncacheableError("the strategy's adapter reads the inputs beside the net")
         if not (most := found.open_to(most)):
@@ -163,9 +168,10 @@ class PrefixCache(Callback):
                 refused = error
         if refused is not None and not sizes:
             raise refused
-        held = [part for name in _FITTED if (part := found.data.part(name)) is not None]
-        device = found.module.device.type
-        work = Work([min(one, most) for one in still], same, found.flops, sum(map(len, held)), device)
+        held = [found.rows[name] for name in _FITTED if name in found.rows]
+        seen, kept = sum(len(rows.samples) for rows in held), sum(map(len, held))
+        open_to = [min(one, most) for one in still]
+        work = Work(open_to, same, found.flops, seen, kept, found.module.device.type)
         limit = self.settings.gigabytes * 1e9
         if self.settings.use == "on":
             self.kept = sorted(sizes)

@@ -1,0 +1,231 @@
+"""Batches that enter the net behind its frozen stages: a run says the same, and survives whatever happens to files."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from transferlab import cli
+from transferlab.cache import columns
+from transferlab.module import TransferModule
+
+EPOCHS, BATCHES = 4, 4  # 48 training samples by 12
+SCHEDULES = {
+    "linear_probe": (),
+    "top_k": (),
+    "surgical": ("strategy.freezing.train=[-1]",),
+    "lp_ft": ("strategy.freezing.probe_epochs=2",),
+    "gradual_unfreezing": ("strategy.freezing.every=1",),
+    # stages freeze again after they have trained
+    "chain_thaw": ("strategy.freezing.every=1",),
+    "autofreeze": (),
+    "plateau_unfreezing": ("strategy.freezing.patience=1", "strategy.freezing.min_delta=9"),
+}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGINT)  # Lightning ignores Ctrl-C once it has come
+    yield tmp_path
+    signal.signal(signal.SIGINT, handler)
+
+
+def words(strategy: str, *more: str) -> list[str]:
+    return [
+        *("train", f"strategy={strategy}", *SCHEDULES.get(strategy, ()), "source=digits", "target.labels=6"),
+        *("batch_size=12", f"trainer.max_epochs={EPOCHS}", "source.pretrain.max_epochs=1"),
+        *(
+            "source.pretrain.target.labels=20",
+            "backbone.widths=[4,8]",
+            "tracker=none",
+            "trainer.accelerator=cpu",
+            *more,
+        ),
+    ]
+
+
+def run(strategy: str, *more: str, study: str = "s") -> dict[str, Any]:
+    assert cli.main(words(strategy, f"study={study}", *more)) == 0
+    return record(study)
+
+
+def record(study: str) -> dict[str, Any]:
+    (file,) = Path("runs", study).glob("*/run.json")
+    found: dict[str, Any] = json.loads(file.read_text())
+    weights = {name: torch.load(file.parent / name, weights_only=True) for name in ("selected.pt", "last.pt")}
+    return {**found, **weights}
+
+
+def alike(one: Any, other: Any, exactly: bool = False) -> None:
+    """All that a run says but times, to round-off."""
+    for key in ("history", "metrics", "report", "data", "selected.pt", "last.pt"):
+        _alike(one[key], other[key], key, exactly)
+    for key in ("samples", "flops", "trainable_parameters", "total_parameters"):
+        assert one["cost"][key] == other["cost"][key], key
+
+
+def _alike(one: Any, other: Any, where: str, exactly: bool) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            _alike(one[key], other[key], f"{where}.{key}", exactly)
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            _alike(*pair, f"{where}.{number}", exactly)
+    elif isinstance(one, torch.Tensor) and not exactly:
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=where)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, float) and not exactly:
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4), where
+    else:
+        assert one == other, where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", SCHEDULES)
+@pytest.mark.parametrize("average", ["null", "ema"])
+def test_with_validation_selection_and_averages_a_run_says_the_same(strategy, average):
+    more = [] if average == "null" else ["+strategy/averaging@strategy.averaging=ema"]
+    plain = run(strategy, "cache=off", *more, study="off")
+    cached = run(strategy, "cache=on", *more, study="on")
+    assert plain["cost"]["cache_hits"] == 0
+    assert strategy == "autofreeze" or cached["cost"]["cache_hits"] > 0
+    alike(cached, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["linear_probe", "gradual_unfreezing", "chain_thaw", "kd"])
+@pytest.mark.parametrize("stop", [1, 2 * BATCHES + 1])
+def test_an_interrupted_run_goes_on_with_the_cache_bit_for_bit(strategy, stop, monkeypatch):
+    whole = run(strategy, "cache=on", study="whole")
+    step = TransferModule.training_step
+
+    def stopping(module: TransferModule, batch: Any, batch_idx: int) -> Any:
+        if module.global_step == stop:
+            raise KeyboardInterrupt
+        return step(module, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TransferModule, "training_step", stopping)
+        assert cli.main(words(strategy, "study=again", "cache=on")) == 130
+    alike(run(strategy, "cache=on", study="again"), whole, exactly=True)
+
+
+def test_with_as_many_views_as_turns_an_augmented_run_says_the_same():
+    plain = run("linear_probe", "augmentation=weak", "cache=off", study="off")
+    cached = run("linear_probe", "augmentation=weak", "cache=on", f"cache.views={EPOCHS}", study="on")
+    assert cached["cost"]["cache_hits"] > 0
+    assert cached["run_id"] != plain["run_id"]
+    alike(cached, plain)
+
+
+def test_fewer_views_come_back_in_later_turns():
+    plain = run("linear_probe", "augmentation=weak", "cache=off", study="off")
+    cached = run("linear_probe", "augmentation=weak", "cache=on", "cache.views=2", study="on")
+    mine, its = ([row["train/task_loss"] for row in found["history"]] for found in (cached, plain))
+    assert mine[:2] == pytest.approx(its[:2], rel=1e-4)
+    assert mine[2:] != pytest.approx(its[2:], rel=1e-4)
+
+
+def test_a_second_run_computes_no_frozen_stage_again(monkeypatch):
+    first = run("linear_probe", "cache=on")
+    monkeypatch.setattr(columns.Writer, "add", None)  # who would write would fail
+    passed = []
+    layer = torch.nn.functional.conv2d
+    monkeypatch.setattr("torch.nn.modules.conv.F.conv2d", lambda x, *rest: (passed.append(len(x)), layer(x, *rest))[1])
+    second = run("linear_probe", "cache=on", "diagnostics=none", study="again")
+    assert set(passed) == {2}  # those by which a stage's operations are counted, and losses tried
+    assert first["cost"]["cache_hits"] == second["cost"]["cache_hits"] > 0
+    other = run("linear_probe", "cache=on", "diagnostics=none", "optimizer.lr=0.3", "batch_size=9", study="other")
+    assert other["cost"]["cache_hits"] > 0
+
+
+def test_other_weights_find_nothing():
+    run("linear_probe", "cache=on")
+    before = {file.parent.name for file in Path("cache/activations").glob("*/used")}
+    run("linear_probe", "cache=on", "source.pretrain.seed=1", study="other")
+    assert {file.parent.name for file in Path("cache/activations").glob("*/used")} > before
+
+
+def test_a_poisoned_file_is_computed_anew_and_said(capfd):
+    plain = run("linear_probe", "cache=off", study="off")
+    run("linear_probe", "cache=on", study="first")
+    for file in Path("cache/activations").glob("*/*/0.rows"):
+        file.write_bytes(bytes(file.stat().st_size))
+    capfd.readouterr()
+    alike(run("linear_probe", "cache=on", study="second"), plain)
+    assert "is damaged: its activations are computed anew" in capfd.readouterr().err
+    assert cli.main(["cache", "check"]) == 0
+
+
+def test_a_full_disk_turns_the_cache_off_and_the_run_goes_on(monkeypatch, capfd):
+    plain = run("gradual_unfreezing", "cache=off", study="off")
+
+    def full(self: object, leaf: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(columns.Writer, "add", full)
+    cached = run("gradual_unfreezing", "cache=on", study="on")
+    assert cached["cost"]["cache_hits"] == 0
+    alike(cached, plain)
+    assert "cache off: the disk is full" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["augmentation=weak"], "training samples change from epoch to epoch; cache.views"),
+        (["augmentation=mixup", "cache.views=2"], "labels are made of the inputs, or mixed with them"),
+        (["cache.gigabytes=1e-6"], "more than cache.gigabytes"),
+        (["strategy=side_tuning"], "the strategy's adapter reads"),
+    ],
+)
+def test_what_cannot_be_kept_says_why_and_runs(more, reason, capfd):
+    strategy = "linear_probe" if "strategy" not in more[0] else more.pop(0).partition("=")[2]
+    found = run(strategy, "cache=on", *more)
+    assert found["cost"]["cache_hits"] == 0
+    assert reason in capfd.readouterr().err
+
+
+def test_by_itself_it_leaves_a_run_alone_that_is_over_at_once(capfd):
+    assert run("linear_probe")["cost"]["cache_hits"] == 0
+    assert "do not pay for keeping" in capfd.readouterr().err
+
+
+def test_bfloat16_is_another_run_and_the_rest_of_the_cache_is_not():
+    ids = [
+        run("linear_probe", *more, study=f"{n}")["run_id"]
+        for n, more in enumerate(
+            [["cache=off"], ["cache=on"], ["cache=on", "cache.gigabytes=3"], ["cache=on", "cache.dtype=bfloat16"]]
+        )
+    ]
+    assert ids[0] == ids[1] == ids[2] != ids[3]
+
+
+@pytest.mark.parametrize("wrong", ["cache.use=maybe", "cache.dtype=float8", "cache.gigabytes=0"])
+def test_a_wrong_setting_says_what_is_allowed(wrong, capsys):
+    assert cli.main(words("linear_probe", "cache=on", wrong)) == 1
+    assert wrong.split("=")[0] in capsys.readouterr().err
+
+
+def test_the_command_lists_checks_and_clears(capsys):
+    run("linear_probe", "cache=on")
+    capsys.readouterr()
+    assert cli.main(["cache"]) == 0
+    assert "convnet" in capsys.readouterr().out
+    assert cli.main(["cache", "check"]) == 0
+    (poisoned, *_) = Path("cache/activations").glob("*/*/0.rows")
+    poisoned.write_bytes(b"")
+    assert cli.main(["cache", "check"]) == 1
+    assert "damaged" in capsys.readouterr().out
+    assert cli.main(["cache", "clear"]) == 0
+    assert not list(Path("cache/activations").glob("*/*"))
+    capsys.readouterr()
+    assert cli.main(["cache"]) == 0
+    assert "keeps no activations" in capsys.readouterr().out
