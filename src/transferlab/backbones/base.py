@@ -69,7 +69,7 @@ class Backbone(nn.Module):
         self.tail = tail
         self._grid = grid
         self._chain = {stage.name: stage for stage in stages}
-        self._owner = _owners(net, stages, ignored)
+        self._read()
         self._frozen_modules: list[nn.Module] = []
         self._live_batchnorm = False
         self._only: frozenset[str] | None = None
@@ -117,7 +117,7 @@ class Backbone(nn.Module):
             stages: take the place of those of the same names.
         """
         self._chain |= {stage.name: stage for stage in stages}
-        self._owner = _owners(self.net, list(self._chain.values()), self.ignored)
+        self._read()
 
     def limit(self, parameters: Collection[str], modules: Collection[str]) -> None:
         """From now on nothing but these trains of a stage that trains; the rest of it is as frozen as frozen stages.
@@ -166,7 +166,7 @@ class Backbone(nn.Module):
         for path in gone:
             _remove(self.net, path)
         self.ignored, self.tail = (*self.ignored, *gone), None
-        self._owner = _owners(self.net, list(self._chain.values()), self.ignored)
+        self._read()
 
     def maps(self, value: Any) -> Tensor:
         """What a stage before the tail gave, as maps (B, C, H, W).
@@ -273,6 +273,12 @@ class Backbone(nn.Module):
                 module.training = self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm)
         return self
 
+    def _read(self) -> None:
+        """Find the stage of everything in the net."""
+        stages = list(self._chain.values())
+        self._owner = _owners(self.net, stages, self.ignored)
+        self._prefixes = {prefix: stage.name for stage in stages for prefix in stage.prefixes}
+
     def _stays(self, path: str, trained: Collection[str]) -> bool:
         """Whether a module is in evaluation mode while these stages train."""
         stage = self.stage_of(path)
@@ -280,8 +286,7 @@ class Backbone(nn.Module):
 
     def stage_of(self, path: str) -> str | None:
         """The stage of a module, containers included."""
-        prefixes = {prefix: stage.name for stage in self._chain.values() for prefix in stage.prefixes}
-        return _longest(path, prefixes)
+        return _longest(path, self._prefixes)
 
     def _batchnorm_prefixes(self) -> set[str]:
         return {name for name, m in self.net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
@@ -307,8 +312,9 @@ def _remove(net: nn.Module, path: str) -> None:
 
 def _longest(path: str, prefixes: Mapping[str, str]) -> str | None:
     """What the longest prefix of a dotted path stands for."""
-    matching = [prefix for prefix in prefixes if path == prefix or path.startswith(f"{prefix}.")]
-    return prefixes[max(matching, key=len)] if matching else None
+    while path and path not in prefixes:
+        path = path.rpartition(".")[0]
+    return prefixes.get(path)
 
 
 def _owners(net: nn.Module, stages: Sequence[Stage], ignored: Sequence[str]) -> Mapping[str, str]:

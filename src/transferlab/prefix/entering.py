@@ -75,6 +75,7 @@ class PrefixCache(Callback):
         self._expected: list[int] | None = None  # how many of the first stages are frozen from this epoch on
         self._off = settings.use == "off"
         self._served = 0
+        self._depths: dict[frozenset[str], int] = {}
         self._pure = sys.maxsize  # how many of the first stages never trained
         self._keys: dict[int, str] = {}
         self._entered: dict[str, Batches | None] = {}
@@ -91,7 +92,7 @@ class PrefixCache(Callback):
         if self._off:
             return
         with undisturbed(module), self._tried(trainer):
-            still = _still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
+            still = self._still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
             before = still.pop(0) if epoch else len(module.backbone.stages)
             found = self._activations(trainer, module)
             found.changed(module.backbone.stages[before:])
@@ -218,6 +219,17 @@ class PrefixCache(Callback):
             alike = [one for one, key in self._keys.items() if found.key(one) == key]
             self._enter(found, max(alike, default=0), [part])
 
+    def _still(self, module: TransferModule, epochs: Iterable[int]) -> list[int]:
+        """How many of the first stages are frozen in each epoch, as far as the schedule has decided."""
+        found = []
+        for epoch in epochs:
+            stages = frozenset(module.strategy.trainable(module.stages, epoch))
+            if stages not in self._depths:
+                module.freeze_in(epoch)
+                self._depths[stages] = module.backbone.still()
+            found.append(self._depths[stages])
+        return found
+
     @contextmanager
     def _tried(self, trainer: Trainer) -> Iterator[None]:
         """What keeps the cache from being used ends its use, and not the run."""
@@ -229,16 +241,3 @@ class PrefixCache(Callback):
             for part in (*_FITTED, "test"):
                 self._leave(part)
                 cast(TransferData, cast(Any, trainer).datamodule).enter(part, None)
-
-
-def _still(module: TransferModule, epochs: Iterable[int]) -> list[int]:
-    """How many of the first stages are frozen in each epoch, as far as the schedule has decided."""
-    known: dict[frozenset[str], int] = {}
-    found = []
-    for epoch in epochs:
-        stages = frozenset(module.strategy.trainable(module.stages, epoch))
-        if stages not in known:
-            module.freeze_in(epoch)
-            known[stages] = module.backbone.still()
-        found.append(known[stages])
-    return found
