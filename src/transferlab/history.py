@@ -1,7 +1,6 @@
 """What is kept of each epoch: a row of numbers, and the weights of the epoch that the selection rule prefers."""
 
 import copy
-import io
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,10 +10,10 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from transferlab import results
 from transferlab.errors import InputError
 from transferlab.module import TransferModule
 from transferlab.selection.rules import Rule
+from transferlab.unchanged import Unchanged, write
 
 Row = dict[str, Any]
 
@@ -83,8 +82,8 @@ class KeepSelected(Callback):
     Runs after `History`. A run killed between these weights and its checkpoint does the epoch again, to the same end.
     """
 
-    def __init__(self, rule: Rule, history: History, path: Path) -> None:
-        self.rule, self.history, self.path = rule, history, path
+    def __init__(self, rule: Rule, history: History, path: Path, unchanged: Unchanged | None = None) -> None:
+        self.rule, self.history, self.path, self.unchanged = rule, history, path, unchanged
         self.best: float | None = None
         self.epoch = 0
 
@@ -107,7 +106,17 @@ class KeepSelected(Callback):
         if self.best is None or score >= self.best:
             self.best, self.epoch = score, trainer.current_epoch
             if trainer.is_global_zero:
-                save_weights(pl_module, self.path)
+                sparse = None if self.unchanged is None or trainer.world_size > 1 else self.unchanged.changed
+                found = weights(pl_module)
+                write({key: found[key] for key in found if sparse is None or key in sparse}, self.path)
+
+    def weights(self, module: TransferModule) -> dict[str, Tensor]:
+        """Those of the preferred epoch, all that can change."""
+        kept = torch.load(self.path, "cpu", weights_only=True)
+        if self.unchanged is None:
+            return dict(kept)
+        found = {**self.unchanged.read(), **kept}
+        return {key: found[key] for key in weights(module)}
 
     def state_dict(self) -> dict[str, Any]:
         """The best score and its epoch."""
@@ -126,7 +135,7 @@ def weights(module: TransferModule) -> dict[str, Tensor]:
 
 def save_weights(module: TransferModule, path: Path) -> None:
     """Write what can change of the backbone, and the head, whole or not at all."""
-    _write(weights(module), path)
+    write(weights(module), path)
 
 
 def save_merged(module: TransferModule, *paths: Path) -> None:
@@ -144,7 +153,7 @@ def save_merged(module: TransferModule, *paths: Path) -> None:
         plain = copy.deepcopy(module.backbone)
         adapter.merge(plain)
         head = {key: value for key, value in weights(module).items() if key.startswith("head.")}
-        _write({f"backbone.{key}": value for key, value in plain.state_dict().items()} | head, path)
+        write({f"backbone.{key}": value for key, value in plain.state_dict().items()} | head, path)
 
 
 def load_weights(module: TransferModule, path: Path) -> None:
@@ -157,9 +166,3 @@ def load_weights(module: TransferModule, path: Path) -> None:
     if lacking := weights(module).keys() - state.keys():
         raise InputError(f"{path} lacks {len(lacking)} tensors, e.g. {min(lacking)}: remove its folder and run again")
     module.load_state_dict(state, strict=False)
-
-
-def _write(state: Mapping[str, Tensor], path: Path) -> None:
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    results.write_bytes(path, buffer.getbuffer())

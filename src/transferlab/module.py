@@ -1,7 +1,7 @@
 """The LightningModule: one step, and the hooks through which a strategy acts."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -68,6 +68,8 @@ class TransferModule(LightningModule):
         self._steps = 1
         self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(outputs) for split in ("val", "test")})
         self._diverged = torch.zeros((), dtype=torch.bool)
+        self.beside: Callable[[], Mapping[str, Tensor]] = dict
+        """Reads what a checkpoint leaves out."""
         # asked here once so that a wrong schedule ends the run before the first step
         strategy.trainable(self.stages, 0)
 
@@ -105,6 +107,10 @@ class TransferModule(LightningModule):
 
         scheduler = LambdaLR(optimizer, [rate_factor(str(group["name"])) for group in groups])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put together again what lies in two files."""
+        checkpoint["state_dict"] = {**self.beside(), **checkpoint["state_dict"]}
 
     def on_train_epoch_start(self) -> None:
         """Start from the epoch's own random state, and freeze what the schedule freezes in it."""

@@ -97,7 +97,7 @@ def scores(
     if keep.epoch == last["epoch"]:
         selected = last
     else:
-        load_weights(module, keep.path)
+        module.load_state_dict(keep.weights(module), strict=False)
         selected = scored(history.rows[keep.epoch])
     return {"selected": {"rule": name(keep.rule), **selected}, "last": last}
 
@@ -116,7 +116,7 @@ def interpolated(
         InputError: the choice is validation's, and no labels are held out.
     """
     assert anchored.interpolation is not None
-    after, chosen = torch.load(keep.path, "cpu", weights_only=True), anchored.interpolation
+    after, chosen = keep.weights(module), anchored.interpolation
     if chosen.alpha is None and data.val is None:
         raise InputError(
             "strategy.interpolation.alpha=null is chosen on held-out labels: set target.validation, or an alpha"

@@ -29,6 +29,8 @@ from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tracking import RunCard, Tracker
 from transferlab.trust import check_located_targets
+from transferlab.unchanged import FILE as START
+from transferlab.unchanged import Unchanged
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +72,8 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
-        (folder / RESUME).unlink(missing_ok=True)
+        for file in (RESUME, START):
+            (folder / file).unlink(missing_ok=True)
         raise
     except Exception as error:
         status, reason = "failed", f"{type(error).__name__}: {plain(error)}"
@@ -94,7 +97,8 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     backbone = building.net(config, task)
     history = History()
     rule: Rule = building.build(config.selection)
-    keep = KeepSelected(rule, history, folder / KEPT)
+    unchanged = Unchanged(folder)
+    keep = KeepSelected(rule, history, folder / KEPT, unchanged)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
     diagnostics = building.diagnostics(config)
     watch = diagnostics.watch(history, from_source, config.source.pretrain is not None)
@@ -111,6 +115,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
         cache,
         listening,
         watch,
+        unchanged,
         keep,
         flops,
         tested,
@@ -152,6 +157,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     _log.info("%s", runtime.said(chosen))
     known = _source_duplicates(folder, parts, source_data, [source, *taught])
     record["data"] = {**described, "source_weights": source, "source_duplicates": known}
+    module.beside = unchanged.read
     trainer.logger = tracker.start(_card(config, folder))
     try:
         fit(trainer, module, data, folder / RESUME, title(config))
@@ -176,7 +182,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     record["cost"]["cache_hits"] = cache.hits
     save_merged(module, folder / LAST, folder / results.SELECTED)
     record["cost"]["weights_bytes"] = (folder / results.SELECTED).stat().st_size
-    for file in (RESUME, KEPT):
+    for file in (RESUME, KEPT, START):
         (folder / file).unlink(missing_ok=True)
 
 
