@@ -88,8 +88,9 @@ def _alike(one: Any, other: Any, where: str, exactly: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", SCHEDULES)
-@pytest.mark.parametrize("average", ["null", "ema"])
+@pytest.mark.parametrize(
+    ("strategy", "average"), [*((one, "null") for one in SCHEDULES), ("chain_thaw", "ema"), ("lp_ft", "ema")]
+)
 def test_with_validation_selection_and_averages_a_run_says_the_same(strategy, average):
     more = [] if average == "null" else ["+strategy/averaging@strategy.averaging=ema"]
     plain = run(strategy, "cache=off", *more, study="off")
@@ -100,8 +101,10 @@ def test_with_validation_selection_and_averages_a_run_says_the_same(strategy, av
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["linear_probe", "gradual_unfreezing", "chain_thaw", "kd"])
-@pytest.mark.parametrize("stop", [1, 2 * BATCHES + 1])
+@pytest.mark.parametrize(
+    ("strategy", "stop"),
+    [("linear_probe", 1), *((one, 2 * BATCHES + 1) for one in ("gradual_unfreezing", "chain_thaw", "kd"))],
+)
 def test_an_interrupted_run_goes_on_with_the_cache_bit_for_bit(strategy, stop, monkeypatch):
     whole = run(strategy, "cache=on", study="whole")
     step = TransferModule.training_step
@@ -118,19 +121,22 @@ def test_an_interrupted_run_goes_on_with_the_cache_bit_for_bit(strategy, stop, m
 
 
 def test_with_as_many_views_as_turns_an_augmented_run_says_the_same():
-    plain = run("linear_probe", "augmentation=weak", "cache=off", study="off")
+    whole = run("linear_probe", "augmentation=weak", "cache=off", study="whole")
     cached = run("linear_probe", "augmentation=weak", "cache=on", f"cache.views={EPOCHS}", study="on")
     assert cached["cost"]["cache_hits"] > 0
-    assert cached["run_id"] != plain["run_id"]
-    alike(cached, plain)
+    assert cached["run_id"] != whole["run_id"]
+    alike(cached, whole)
 
 
-def test_fewer_views_come_back_in_later_turns():
-    plain = run("linear_probe", "augmentation=weak", "cache=off", study="off")
+def test_fewer_views_come_back_in_later_turns_with_the_cache_and_without():
+    whole = run("linear_probe", "augmentation=weak", "cache=off", study="whole")
+    plain = run("linear_probe", "augmentation=weak", "cache=off", "cache.views=2", study="off")
     cached = run("linear_probe", "augmentation=weak", "cache=on", "cache.views=2", study="on")
-    mine, its = ([row["train/task_loss"] for row in found["history"]] for found in (cached, plain))
+    mine, its = ([row["train/task_loss"] for row in found["history"]] for found in (cached, whole))
     assert mine[:2] == pytest.approx(its[:2], rel=1e-4)
     assert mine[2:] != pytest.approx(its[2:], rel=1e-4)
+    assert cached["run_id"] == plain["run_id"]
+    alike(cached, plain)
 
 
 def test_a_second_run_computes_no_frozen_stage_again(monkeypatch):
@@ -229,3 +235,73 @@ def test_the_command_lists_checks_and_clears(capsys):
     capsys.readouterr()
     assert cli.main(["cache"]) == 0
     assert "keeps no activations" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("average", ["swa", "ema"])
+def test_activations_of_averaged_weights_never_get_the_key_of_those_in_training(average, monkeypatch):
+    from transferlab.prefix.activations import Activations, _hashed
+
+    key = Activations.key
+
+    def checked(self: Activations, boundary: int) -> str:
+        found = key(self, boundary)
+        for name in self.backbone.stages[:boundary]:
+            assert self._weights[name] == _hashed(self.backbone, name)
+        return found
+
+    monkeypatch.setattr(Activations, "key", checked)
+    # three blocks, frozen again for two epochs after they trained
+    more = ["backbone.widths=[4,6,8]", "strategy.freezing.every=2", "trainer.max_epochs=9"]
+    run("chain_thaw", "cache=on", *more, f"+strategy/averaging@strategy.averaging={average}")
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_the_cache_where_it_had_none_tests_the_right_weights(monkeypatch):
+    more = ["strategy.freezing.every=2", "trainer.max_epochs=6", "selection.metric=val/loss"]
+    plain = run("chain_thaw", "cache=off", *more, study="plain")
+    step = TransferModule.training_step
+
+    def stopping(module: TransferModule, batch: Any, batch_idx: int) -> Any:
+        if module.current_epoch == 4:
+            raise KeyboardInterrupt
+        return step(module, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TransferModule, "training_step", stopping)
+        assert cli.main(words("chain_thaw", "study=again", "cache=off", *more)) == 130
+    alike(run("chain_thaw", "cache=on", *more, study="again"), plain)
+
+
+@pytest.mark.slow
+def test_a_loss_with_a_copy_of_the_net_that_trains_on_its_own_sees_the_inputs():
+    more = ["strategy/freezing=chain_thaw", "strategy.freezing.every=1", "trainer.precision=64-true"]
+    alike(run("bi_tuning", "cache=on", *more, study="on"), run("bi_tuning", "cache=off", *more, study="off"))
+
+
+def test_values_that_are_hidden_are_no_part_of_what_others_left(monkeypatch):
+    from PIL import Image
+
+    Path("images").mkdir()
+    for number in range(24):
+        folder = Path("images", f"class{number % 2}")
+        folder.mkdir(exist_ok=True)
+        noise = torch.randint(256, (12, 12, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
+        Image.fromarray(noise.numpy()).save(folder / f"{number}.png")
+    more = ["target=folder", f"target.data.root={Path('images').resolve()}", "target.data.train=null"]
+    more += ["target.data.test=null", "target.data.in_memory=false", "source=none", "target.labels=all"]
+    base = ["train", "strategy=linear_probe", "strategy.start=random", *more, "backbone.input.shape=[3,12,12]"]
+    base += ["backbone.widths=[4,8]", "batch_size=8", "trainer.max_epochs=2", "tracker=none", "trainer.accelerator=cpu"]
+    for share, use in ((0.1, "on"), (0.9, "on"), (0.9, "off")):
+        assert cli.main([*base, f"target.missing_values={share}", f"cache={use}", f"study={use}{share}"]) == 0
+    alike(record("on0.9"), record("off0.9"))
+
+
+def test_a_file_that_cannot_be_read_keeps_nobody_from_listing_and_clearing():
+    run("linear_probe", "cache=on")
+    (broken, *_) = Path("cache/activations").glob("*/*/segment.json")
+    broken.write_text("{")
+    run("linear_probe", "cache=on", "source.pretrain.seed=1", study="other")
+    assert cli.main(["cache"]) == 0
+    assert cli.main(["cache", "clear"]) == 0
+    assert not list(Path("cache/activations").glob("*/*"))

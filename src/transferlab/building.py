@@ -185,6 +185,7 @@ def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: S
         seed=config.seed,
         augmentation=augmentation(config, task),
         studies=strategy.studies,
+        views=(config.cache.views or None) if "cache" in config else None,
     )
 
 

@@ -72,9 +72,10 @@ def _without_computing(config: dict[str, Any]) -> dict[str, Any]:
 
 def _changing(cache: DictConfig | None) -> dict[str, Any] | None:
     """What of the cache's settings changes numbers by more than round-off, where it does."""
-    if cache is None or cache.use == "off" or (cache.dtype == "float32" and not cache.views):
+    if cache is None:
         return None
-    return {"dtype": cache.dtype, "views": cache.views}
+    rounded = {"use": cache.use, "dtype": cache.dtype} if cache.use != "off" and cache.dtype != "float32" else {}
+    return rounded | ({"views": cache.views} if cache.views else {}) or None
 
 
 def folder(config: DictConfig) -> Path:

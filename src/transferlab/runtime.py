@@ -13,6 +13,7 @@ from functools import cache
 import torch
 from torch import nn
 
+from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
 
 # parameters of glibc's mallopt, by their numbers in malloc.h
@@ -54,7 +55,7 @@ def give_back() -> None:
         glibc.malloc_trim(0)
 
 
-def channels_last(module: nn.Module, backbone: nn.Module, chosen: bool | str, on_cpu: bool) -> bool:
+def channels_last(module: nn.Module, backbone: Backbone, chosen: bool | str, on_cpu: bool) -> bool:
     """Lay out the weights of convolutions so that the channels of a pixel lie side by side.
 
     A convolution whose weights lie so brings its input into the same layout, and what follows keeps it: batches need no
@@ -78,8 +79,10 @@ def channels_last(module: nn.Module, backbone: nn.Module, chosen: bool | str, on
     if chosen == "auto":
         chosen = on_cpu and any(isinstance(part, nn.BatchNorm2d) for part in backbone.modules())
     if chosen:
+        # what an adapter put in stays: peft's DoRA looks at it as a matrix
+        added = {id(p) for name, p in backbone.named_parameters() if name.removeprefix("net.") in backbone.added}
         for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.ndim == 4:
+            if tensor.ndim == 4 and id(tensor) not in added:
                 tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return bool(chosen)
 

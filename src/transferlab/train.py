@@ -153,7 +153,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     taught = [str(Path(one.folder) / results.SELECTED) for one in strategy.teachers.values() if one.folder is not None]
     on_cpu = trainer.strategy.root_device.type == "cpu"
     chosen = record["environment"]["runtime"]
-    chosen["channels_last"] = runtime.channels_last(module, backbone, config.trainer.channels_last, on_cpu)
+    chosen["channels_last"] = runtime.channels_last(module, module.backbone, config.trainer.channels_last, on_cpu)
     _log.info("%s", runtime.said(chosen))
     known = _source_duplicates(folder, parts, source_data, [source, *taught])
     record["data"] = {**described, "source_weights": source, "source_duplicates": known}

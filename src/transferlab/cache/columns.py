@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferlab.cache.packing import Leaf
+from transferlab.cache.packing import Leaf, UncacheableError
 from transferlab.values import Seq
 
 _CHUNK = 1 << 24
@@ -35,7 +35,7 @@ class Writer:
         """Write a batch's rows.
 
         Raises:
-            ValueError: they are of another shape than those before.
+            UncacheableError: they are of another shape than those before.
         """
         rows = (leaf.h[leaf.mask.bool()] if isinstance(leaf, Seq) else leaf).detach().cpu()
         given = _name(rows.dtype)
@@ -49,7 +49,9 @@ class Writer:
         }
         self._form = self._form or form
         if form != self._form:
-            raise ValueError(f"rows of {form} among rows of {self._form}")
+            raise UncacheableError(
+                f"its activations are of {form['shape']} in one batch, {self._form['shape']} in another"
+            )
         if isinstance(leaf, Seq):
             self._ends.append(self._total + leaf.mask.sum(1).cumsum(0).cpu())
         self._total += len(rows)

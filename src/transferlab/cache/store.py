@@ -104,8 +104,7 @@ class Store:
         """
         lock = FileLock(self.folder / f"{key}.lock")
         with _disk():
-            (self.folder / key).mkdir(parents=True, exist_ok=True)
-            (self.folder / key / _USED).touch()
+            self.folder.mkdir(parents=True, exist_ok=True)
             mine = _acquired(lock)
             if not mine and self.wait:
                 _log.info("waiting for another process that computes the same activations (%s)", self.folder / key)
@@ -114,6 +113,9 @@ class Store:
             yield False
             return
         try:
+            with _disk():
+                (self.folder / key).mkdir(exist_ok=True)
+                (self.folder / key / _USED).touch()
             for left in (self.folder / key).glob(".*"):  # by a writer that was killed: who writes holds the lock
                 shutil.rmtree(left, ignore_errors=True)
             yield True
@@ -166,7 +168,8 @@ class Store:
         Returns:
             Whether there is room.
         """
-        entries = self.entries()
+        with _disk():
+            entries = self.entries()
         total = sum(entry["bytes"] for entry in entries)
         for entry in entries:
             if total + needed <= self.most:
@@ -179,19 +182,9 @@ class Store:
         """Every key, the one not used for longest first: key, about, rows, bytes, and seconds since it was used."""
         found = []
         for place in self.folder.iterdir() if self.folder.is_dir() else ():
-            if not place.is_dir():
-                continue
-            said = [json.loads(file.read_text()) for file in sorted(place.glob(f"[!.]*/{_ABOUT}"))]
-            used = place / _USED
-            found.append(
-                {
-                    "key": place.name,
-                    "about": said[0]["about"] if said else {},
-                    "rows": sum(one["rows"] for one in said),
-                    "bytes": sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
-                    "idle": time.time() - (used if used.exists() else place).stat().st_mtime,
-                }
-            )
+            with suppress(FileNotFoundError):  # another process removes it
+                if place.is_dir():
+                    found.append(_entry(place))
         return sorted(found, key=lambda entry: (-float(entry["idle"]), str(entry["key"])))
 
     def remove(self, key: str) -> bool:
@@ -208,7 +201,26 @@ class Store:
     def damaged(self) -> list[Path]:
         """Segments whose files are not as they were written."""
         files = sorted(self.folder.glob(f"*/[!.]*/{_ABOUT}"))
-        return [file.parent for file in files if not _is_whole(file.parent)]
+        found = []
+        for file in files:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found += [] if _is_whole(file.parent) else [file.parent]
+        return found
+
+
+def _entry(place: Path) -> dict[str, Any]:
+    said = []
+    for file in sorted(place.glob(f"[!.]*/{_ABOUT}")):
+        with suppress(ValueError):  # damaged, which its next reader notices
+            said.append(json.loads(file.read_text()))
+    used = place / _USED
+    return {
+        "key": place.name,
+        "about": said[0].get("about", {}) if said else {},
+        "rows": sum(one.get("rows", 0) for one in said),
+        "bytes": sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
+        "idle": time.time() - (used if used.exists() else place).stat().st_mtime,
+    }
 
 
 def _acquired(lock: FileLock) -> bool:
@@ -244,7 +256,7 @@ def _read(folder: Path) -> Segment | None:
         each = len(digests) // max(said["rows"], 1)
         cut = [digests[start : start + each] for start in range(0, len(digests), each)]
         return Segment(cut, said["plan"], [Column(folder, form) for form in said["columns"]])
-    except FileNotFoundError:
+    except (FileNotFoundError, RuntimeError):  # torch's word for a file that is gone
         return None
 
 

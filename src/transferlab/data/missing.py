@@ -127,6 +127,11 @@ class Holed:
         """Likewise."""
         return identities(self.samples)
 
+    def seen(self) -> list[bytes]:
+        """Of each sample with what is hidden of it."""
+        places = zip(digests(self.samples), self.places.tolist(), strict=True)
+        return [one + f"{self.share} {self.seed} {place}".encode() for one, place in places]
+
     def place(self, index: int) -> str:
         """Where a sample comes from."""
         return self.samples.place(index) if isinstance(self.samples, Traced) else f"sample {index}"

@@ -37,11 +37,13 @@ class Training:
         samples: as they are.
         augmentation: what becomes of them.
         seed: of the run and the domain.
+        views: after so many turns a sample looks again as in the first; None: never.
     """
 
     samples: Samples
     augmentation: Augmentation
     seed: int
+    views: int | None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -51,7 +53,8 @@ class Training:
         x, y = self.samples[ticket.indices]
         if not self.augmentation:
             return x, y, []
-        seeds = [derive(self.seed, turn, index) for index, turn in zip(*ticket, strict=True)]
+        turns = ticket.turns if self.views is None else [turn % self.views for turn in ticket.turns]
+        seeds = [derive(self.seed, turn, index) for index, turn in zip(ticket.indices, turns, strict=True)]
         return *self.augmentation.fetched(x, y, seeds), seeds
 
 
@@ -70,6 +73,7 @@ class TransferData(LightningDataModule):
         seed: of the run.
         augmentation: what becomes of training samples, the source's likewise; None: nothing.
         studies: the domains that it goes through once, before the first step.
+        views: of a training sample that changes; None: as many as there are turns.
 
     Raises:
         InputError: the strategy reads a source that has no data, or the data do not fit the backbone.
@@ -87,6 +91,7 @@ class TransferData(LightningDataModule):
         seed: int,
         augmentation: Augmentation | None = None,
         studies: frozenset[str] = frozenset(),
+        views: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -100,6 +105,7 @@ class TransferData(LightningDataModule):
         self._reads = reads
         self.input, self.reconstructs = input, reconstructs
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self._views = views
         self._passed: dict[str, Passed | None] = {}
         # fit for the domain that it is made for: sets may have different classes
         chosen = augmentation or NONE
@@ -195,15 +201,14 @@ class TransferData(LightningDataModule):
 
     @property
     def changes(self) -> bool:
-        """Whether training samples look different from turn to turn."""
-        return any(self._augmentations.values())
+        """Whether training samples look different in every turn, without end."""
+        return self._views is None and any(self._augmentations.values())
 
-    def rows(self, part: str, views: int) -> Rows | None:
+    def rows(self, part: str) -> Rows | None:
         """A part by row; None where there is no such part.
 
         Args:
             part: as for `enter`.
-            views: of a training sample that changes.
         """
         parts = {"target": self.train, "source": self.source, "val": self.val, "test": self.test}
         if (samples := parts[part]) is None:
@@ -212,7 +217,7 @@ class TransferData(LightningDataModule):
         if part not in ("target", "source") or not self._augmentations[part]:
             return Rows(samples, None, 1, lambda asked: self._fetching(samples, asked, workers))
         training = self._training(samples, part)
-        return Rows(samples, training.seed, views, lambda asked: self._fetching(training, asked, workers))
+        return Rows(samples, training.seed, self._views or 1, lambda asked: self._fetching(training, asked, workers))
 
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)
@@ -221,7 +226,7 @@ class TransferData(LightningDataModule):
         return Loader(reading, sampler, samples.y, partial(self._passed.get, domain), training=True)
 
     def _training(self, samples: Samples, domain: str) -> Training:
-        return Training(samples, self._augmentations[domain], derive(self.seed, "augmentation", domain))
+        return Training(samples, self._augmentations[domain], derive(self.seed, "augmentation", domain), self._views)
 
     def _loader(self, samples: Samples, part: str) -> Loader:
         sampler = InOrder(len(samples), _EVALUATION_BATCH)

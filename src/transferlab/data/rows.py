@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,15 @@ from transferlab.seeding import derive
 
 DIGEST = 16
 """Bytes by which a row is known."""
+
+
+@runtime_checkable
+class Seen(Protocol):
+    """Samples of which a net sees something else than what they are known by."""
+
+    def seen(self) -> list[bytes]:
+        """A hash of each, of what it sees."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,8 @@ class Rows:
     def known(self) -> list[bytes]:
         """By what each row is known, whatever set its sample is in."""
         kind = type(self.samples).__qualname__.encode()[:64]
-        seen = [hashlib.blake2b(one, digest_size=DIGEST, key=kind).digest() for one in digests(self.samples)]
+        held = self.samples.seen() if isinstance(self.samples, Seen) else digests(self.samples)
+        seen = [hashlib.blake2b(one, digest_size=DIGEST, key=kind).digest() for one in held]
         if self.seed is None:
             return seen
         return [

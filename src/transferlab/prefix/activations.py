@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning import Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError, nbytes, taken_apart
@@ -17,14 +17,12 @@ from transferlab.cache.store import Shelf, Store
 from transferlab.data.module import TransferData
 from transferlab.data.rows import DIGEST, Rows
 from transferlab.flops import operations
-from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule
-from transferlab.values import Entered, Pair, Seq, Value, samples
+from transferlab.values import Entered, Pair, Seq, Value
 
 PARTS = ("target", "source", "val", "test")
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 64
-_SAMPLES = 16  # to see how their lengths differ
 
 
 class Activations:
@@ -36,7 +34,6 @@ class Activations:
         data: the samples.
         store: of all runs.
         kind: of floating-point numbers in files; None: as they are computed.
-        views: of a training sample that changes.
         about: the net and what changes samples, as far as weights and seeds do not say it.
     """
 
@@ -47,12 +44,11 @@ class Activations:
         data: TransferData,
         store: Store,
         kind: torch.dtype | None,
-        views: int,
         about: Mapping[str, Any],
     ) -> None:
         self.trainer, self.module, self.data, self.store, self.kind = trainer, module, data, store, kind
         self.backbone = module.backbone
-        self.rows = {part: rows for part in PARTS if (rows := data.rows(part, views)) is not None and len(rows)}
+        self.rows = {part: rows for part in PARTS if (rows := data.rows(part)) is not None and len(rows)}
         self._about = {
             **about,
             "format": _FORMAT,
@@ -87,14 +83,15 @@ class Activations:
         return found
 
     def open_to(self, most: int) -> int:
-        """How many of the first stages can be passed: those of all teachers are alike, none of them reads an input.
+        """How many of the first stages can be passed: those in which all other nets of the run are like this one.
+
+        A teacher reads the inputs too, and so does a loss's own copy of the net.
 
         Args:
             most: no more than these are looked at.
         """
-        teachers = [part.backbone for part in self.module.teachers.values() if isinstance(part, Teacher)]
-        same = [len(list(_alike(self.backbone, other, most))) for other in teachers]
-        return min([most, *same])
+        others = [net for net in _nets(self.module) if net is not self.backbone]
+        return min([most, *(len(list(_alike(self.backbone, other, most))) for other in others)])
 
     def changed(self, stages: Iterable[str]) -> None:
         """These have other weights than before."""
@@ -147,7 +144,9 @@ class Activations:
     def _compute(self, key: str, part: str, boundary: int, below: Collection[int]) -> None:
         missing = self._shelf(key, part).missing
         known = self._known(part)
-        start = max((one for one in below if one < boundary and self.ready(one, [part])), default=0)
+        # numbers that were rounded on the way would depend on who computed them
+        lower = [one for one in below if one < boundary and self.kind is None]
+        start = max((one for one in lower if self.ready(one, [part])), default=0)
         needed = self.size(boundary) * len(missing)
         if not self.store.make_room(needed, *(self.key(one) for one in (*below, boundary))):
             raise UncacheableError(
@@ -195,10 +194,11 @@ class Activations:
     def _looked(self) -> list[tuple[float, int | UncacheableError]]:
         """Of each boundary, from the first stage on: operations before it and bytes there, a sample."""
         self.backbone.requires_grad_(False)  # until the epoch's schedule says it again; torch's counter trips over it
-        both = self._witnesses()
+        both = range(min(2, len(self.rows["target"])))
         (x, y), alone = self._read(both), None
+        padded = None
         if self.lengths_differ:
-            alone, _ = self._read(both[:1])
+            alone, padded = _shortened(self._read(both[:1])[0])
         kept: dict[str, Any] = {}
         total = 0.0
         found: list[tuple[float, int | UncacheableError]] = []
@@ -209,8 +209,8 @@ class Activations:
             reads = {each: kept[each] for each in self._reads(number)}
             weight = self._weighed({"": x, **reads}, len(y))
             if alone is not None:
-                alone, _ = self._through(alone, name)
-                if not isinstance(weight, UncacheableError) and not _same_row(x, alone):
+                alone, padded = (self._through(one, name)[0] for one in (alone, padded))
+                if not isinstance(weight, UncacheableError) and not _same_row(padded, alone):
                     weight = UncacheableError(f"what {name} makes of a sample depends on how far it is padded")
             found.append((total, weight))
         return found
@@ -222,15 +222,6 @@ class Activations:
         following = stages[place] if (place := stages.index(stage) + 1) < len(stages) else None
         with self.trainer.precision_plugin.forward_context():
             return self.backbone.observe(x, [stage], start=stage, stop=following)
-
-    def _witnesses(self) -> list[int]:
-        """Two samples of which the first is the shorter, if there are such among the first ones."""
-        count = len(self.rows["target"])
-        if not self.lengths_differ:
-            return list(range(min(2, count)))
-        x, _ = self._read(range(min(_SAMPLES, count)))
-        order = _lengths(x).argsort(stable=True).tolist()
-        return [order[0], order[-1]] if count > 1 else order
 
     def _weighed(self, value: Any, count: int) -> int | UncacheableError:
         try:
@@ -301,22 +292,36 @@ def _padded(x: Value) -> bool:
     return isinstance(x, Seq) or (isinstance(x, Pair) and any(map(_padded, x)))
 
 
-def _lengths(x: Value) -> Tensor:
-    """Real steps of each sample, (B,); of a pair those of both."""
+def _shortened(x: Value) -> tuple[Value, Value]:
+    """The first three quarters of sequences by themselves, and as long as they were, the rest padding."""
     if isinstance(x, Seq):
-        return x.mask.sum(1)
-    return sum((_lengths(part) for part in x if _padded(part)), torch.zeros(())) if isinstance(x, Pair) else x
+        steps = -(-x.h.shape[1] * 3 // 4)
+        mask = x.mask & (torch.arange(x.mask.shape[1], device=x.mask.device) < steps)
+        h = torch.where(mask.reshape(*mask.shape, *[1] * (x.h.ndim - 2)).bool(), x.h, torch.zeros_like(x.h))
+        return Seq(x.h[:, :steps], x.mask[:, :steps]), Seq(h, mask)
+    if isinstance(x, Pair):
+        (first, longer), (second, other) = map(_shortened, x)
+        return Pair(first, second), Pair(longer, other)
+    return x, x
+
+
+def _nets(module: nn.Module) -> Iterator[Backbone]:
+    """Every backbone, but those inside others."""
+    for part in module.children():
+        if isinstance(part, Backbone):
+            yield part
+        else:
+            yield from _nets(part)
 
 
 def _same_row(batch: Any, alone: Any) -> bool:
-    """Whether the first sample of a batch is the same as by itself, to round-off."""
-    pairs = zip(taken_apart(batch, samples(batch))[1], taken_apart(alone, 1)[1], strict=True)
-    for one, other in pairs:
+    """Whether a padded sample is the same as by itself, to round-off."""
+    for one, other in zip(taken_apart(batch, 1)[1], taken_apart(alone, 1)[1], strict=True):
         if isinstance(one, Seq) and isinstance(other, Seq):
             steps = int(other.mask.sum())
             one, other = one.h[:, :steps], other.h[:, :steps]
         assert isinstance(one, Tensor) and isinstance(other, Tensor)
-        if one.is_floating_point() and not torch.allclose(one[:1], other, rtol=1e-3, atol=1e-5):
+        if one.shape != other.shape or not torch.allclose(one.float(), other.float(), rtol=1e-3, atol=1e-5):
             return False
     return True
 

@@ -1,7 +1,6 @@
 """The callback that has batches enter the net behind its frozen stages."""
 
 import logging
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,7 +75,6 @@ class PrefixCache(Callback):
         self._off = settings.use == "off"
         self._served = 0
         self._depths: dict[frozenset[str], int] = {}
-        self._pure = sys.maxsize  # how many of the first stages never trained
         self._keys: dict[int, str] = {}
         self._entered: dict[str, Batches | None] = {}
         self._found: Activations | None = None
@@ -97,7 +95,6 @@ class PrefixCache(Callback):
             found = self._activations(trainer, module)
             found.changed(module.backbone.stages[before:])
             self.kept = [one for one in self.kept if one <= before]
-            self._pure = min(self._pure, still[0])
             if still[0] > before or self._expected is None or still != self._expected[1:]:
                 self._plan(found, still)
             self._expected = still
@@ -126,19 +123,18 @@ class PrefixCache(Callback):
             "kept": self.kept,
             "keys": self._keys,
             "expected": self._expected,
-            "pure": self._pure,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on alike."""
         self._served, self.kept, self._keys = state_dict["hits"], list(state_dict["kept"]), dict(state_dict["keys"])
-        self._expected, self._pure = state_dict["expected"], state_dict["pure"]
+        self._expected = state_dict["expected"]
 
     def _activations(self, trainer: Trainer, module: TransferModule) -> Activations:
         if self._found is None:
             data = cast(TransferData, cast(Any, trainer).datamodule)
             kind = torch.bfloat16 if self.settings.dtype == "bfloat16" else None
-            self._found = Activations(trainer, module, data, self.store, kind, self.settings.views or 1, self.about)
+            self._found = Activations(trainer, module, data, self.store, kind, self.about)
         return self._found
 
     def _plan(self, found: Activations, still: Sequence[int]) -> None:
@@ -155,12 +151,12 @@ class PrefixCache(Callback):
             raise UncacheableError("the run is on several devices")
         if found.data.mixes:
             raise UncacheableError("labels are made of the inputs, or mixed with them")
-        if found.data.changes and not self.settings.views:
-            raise UncacheableError("training samples change from epoch to epoch; cache.views=K keeps K views of each")
+        if found.data.changes:
+            raise UncacheableError("training samples change from epoch to epoch; cache.views=K has them do so K times")
         if (adapter := found.module.strategy.adapter) is not None and adapter.reads_input:
             raise UncacheableError("the strategy's adapter reads the inputs beside the net")
         if not (most := found.open_to(most)):
-            raise UncacheableError("a teacher whose first stages are others than the net's reads the inputs")
+            raise UncacheableError("another net, whose first stages are others than this one's, reads the inputs too")
         sizes, refused = {}, None
         for boundary in sorted({min(one, most) for one in map(min, still, same)} - {0}):
             try:
@@ -177,7 +173,9 @@ class PrefixCache(Callback):
         if self.settings.use == "on":
             self.kept = sorted(sizes)
         elif chosen(work, sizes, sizes, limit):  # else nothing pays even if all of it is there
-            ready = [one for one in sizes if found.ready(one, _FITTED)]
+            # where the choice shows in the numbers, what others have left must not decide
+            rounded = self.settings.dtype != "float32"
+            ready = [] if rounded else [one for one in sizes if found.ready(one, _FITTED)]
             self.kept = chosen(work, sizes, ready, limit)
         else:
             self.kept = []
@@ -215,9 +213,10 @@ class PrefixCache(Callback):
             return
         with undisturbed(module), self._tried(trainer):
             found = self._activations(trainer, module)
-            found.changed(module.backbone.stages[self._pure :])
+            found.changed(module.backbone.stages)
             alike = [one for one, key in self._keys.items() if found.key(one) == key]
             self._enter(found, max(alike, default=0), [part])
+            found.changed(module.backbone.stages)  # training goes on from others
 
     def _still(self, module: TransferModule, epochs: Iterable[int]) -> list[int]:
         """How many of the first stages are frozen in each epoch, as far as the schedule has decided."""
