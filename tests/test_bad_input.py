@@ -35,7 +35,14 @@ TABLE = [*NPZ, "backbone=mlp", "backbone.input.shape=[5]"]
 FOLDER = ["target=folder", "target.data.root={here}/images", "target.labels=all"]
 CHECKPOINT = ["source=checkpoint", "source.weights={here}/weights.pt"]
 PROGRESS = ("pretraining ", "trying again: ", "[", "resuming ", "going on: ")
+HOW = ("computing with ", "cache on: ", "cache off: ")  # a run is computed
+
 BEFORE = None  # found before any run starts: no folder of a run is made
+
+
+def said(err: str) -> list[str]:
+    """The lines of a command on the terminal, but for those on how its runs are computed."""
+    return [line for line in err.splitlines() if not line.startswith(HOW)]
 
 
 @pytest.fixture(autouse=True)
@@ -275,7 +282,7 @@ def test_bad_input_ends_with_one_sentence_and_nothing_half_written(
     out, err = capsys.readouterr()
     assert out == ""
     assert "Traceback" not in err
-    (sentence,) = [line for line in err.splitlines() if not line.startswith(PROGRESS)]
+    (sentence,) = [line for line in said(err) if not line.startswith(PROGRESS)]
     assert sentence.startswith("transferlab: ")
     assert "--debug" not in sentence, "an error that is not ours reached the user"
     for part in case.says:
@@ -342,7 +349,7 @@ def test_a_full_disk_at_the_start_leaves_no_part_of_a_record(
     with monkeypatch.context() as patch:
         patch.setattr(results.os, call, full_disk)
         assert cli.main(command(tmp_path)) == 1
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = said(capsys.readouterr().err)
     assert sentence.startswith("transferlab: cannot write to ") and "No space left on device" in sentence
     assert "paths.runs" in sentence
     assert_nothing_half_written(tmp_path)
@@ -382,7 +389,7 @@ def test_a_disk_that_fills_up_under_the_weights_leaves_no_part_of_them(
     with monkeypatch.context() as patch:
         patch.setattr("transferlab.results.os.replace", full_for_weights)
         assert cli.main(command(tmp_path)) == 1
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = said(capsys.readouterr().err)
     assert sentence.startswith("transferlab: cannot write to ") and "No space left on device" in sentence
     assert_nothing_half_written(tmp_path)
     assert [record["status"] for record in records(tmp_path)] == ["failed"]
@@ -391,7 +398,7 @@ def test_a_disk_that_fills_up_under_the_weights_leaves_no_part_of_them(
 def test_a_diverged_run_says_so_and_is_not_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = command(tmp_path, "optimizer.lr=1e30")
     assert cli.main(words) == 1
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = said(capsys.readouterr().err)
     assert sentence == "transferlab: the training loss became NaN or infinite in epoch 0"
     (record,) = records(tmp_path)
     assert record["status"] == "diverged" and record["reason"] in sentence
@@ -405,7 +412,7 @@ def test_a_sweep_goes_on_after_a_diverged_run_and_no_mean_takes_it_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(command(tmp_path, "-m", "strategy=scratch", "optimizer.lr=1e30,0.01")) == 0
-    first, second = capsys.readouterr().err.splitlines()
+    first, second = said(capsys.readouterr().err)
     assert first.startswith("[1/2] ") and "NaN or infinite" in first
     assert second.startswith("[2/2] ") and "test/accuracy" in second
     assert cli.main(command(tmp_path, "-m", "strategy=scratch", "optimizer.lr=0.01", "seed=1,2")) == 0
@@ -445,7 +452,7 @@ def test_compare_names_what_there_is(
 ) -> None:
     assert cli.main(["compare", "--runs", str(study), *words]) == 1
     out, err = capsys.readouterr()
-    (sentence,) = err.splitlines()
+    (sentence,) = said(err)
     assert out == "" and sentence.startswith("transferlab: ")
     assert all(part in sentence for part in says)
     assert not list(study.rglob("comparison.*"))
@@ -456,7 +463,7 @@ def test_what_is_finished_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixtu
     (before,) = [(file, file.read_bytes()) for file in (tmp_path / "runs").rglob("run.json")]
     capsys.readouterr()
     assert cli.main(command(tmp_path)) == 0
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = said(capsys.readouterr().err)
     assert line.startswith("finished before, skipped: full_finetune none->digits convnet seed=0")
     assert before[0].read_bytes() == before[1]
 
@@ -467,7 +474,7 @@ def test_what_failed_is_tried_again(tmp_path: Path, capsys: pytest.CaptureFixtur
     npz()(tmp_path)
     capsys.readouterr()
     assert cli.main(words) == 0
-    again, outcome = capsys.readouterr().err.splitlines()
+    again, outcome = said(capsys.readouterr().err)
     assert again == "trying again: full_finetune none->npz mlp seed=0 failed before"
     assert "test/accuracy" in outcome
     (record,) = records(tmp_path)
@@ -480,7 +487,7 @@ def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_its_sentence(
     labels: str, failures: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(command(tmp_path, "-m", f"target.labels={labels}")) == 1
-    *lines, sentence = capsys.readouterr().err.splitlines()
+    *lines, sentence = said(capsys.readouterr().err)
     assert [line[:4] for line in lines] == [f"[{job}/{len(lines)}"[:4] for job in range(1, failures + 2)]
     assert "target.labels=5000" in lines[0] and "test/accuracy" in lines[1]
     assert sentence.startswith("transferlab: ") and "target.labels=5000: class '0' has only 125" in sentence
@@ -490,7 +497,7 @@ def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_its_sentence(
 
 def test_an_error_that_is_not_ours_is_one_sentence_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(command(tmp_path, "optimizer.momentum=-1")) == 1
-    (sentence,) = capsys.readouterr().err.splitlines()
+    (sentence,) = said(capsys.readouterr().err)
     assert sentence == "transferlab: ValueError: Invalid momentum value: -1 (--debug shows where)"
     assert [record["status"] for record in records(tmp_path)] == ["failed"]
 

@@ -135,7 +135,14 @@ def test_a_config_of_the_first_version_says_what_todays_does_of_the_same_choices
         config = composer.config(words)
         HydraConfig.instance().set_config(config)
         today = results.portable(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
-    beside = ("paths", "defaults", "diagnostics", "oracle", "twins")  # a run that says nothing of them has none of them
+    beside = (
+        "paths",
+        "defaults",
+        "diagnostics",
+        "oracle",
+        "twins",
+        "cache",
+    )  # a run that says nothing of them has none of them
     ours, theirs = (flat({k: v for k, v in one.items() if k not in beside}) for one in (filled, today))
     assert ours == theirs
 

@@ -6,6 +6,8 @@ training and a test, or has a reason why there is nothing to run.
 """
 
 import json
+import os
+import random
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -197,6 +199,14 @@ class Cell:
 
 def options(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.name.startswith("_"))
+
+
+def drawn(size: int, of: Sequence[Any]) -> list[Any]:
+    """Some of them by the day's seed, in their order; all with TRANSFERLAB_MATRIX_WHOLE=1."""
+    seed = os.environ.get("TRANSFERLAB_MATRIX_SEED")
+    if seed is None or os.environ.get("TRANSFERLAB_MATRIX_WHOLE") or size >= len(of):
+        return list(of)
+    return [of[place] for place in sorted(random.Random(int(seed)).sample(range(len(of)), size))]
 
 
 @cache

@@ -4,10 +4,7 @@ On families of nets, each gradually unfrozen, so that batches enter at the featu
 input; and under strategies. Some of each are drawn by the day's seed; TRANSFERLAB_MATRIX_WHOLE=1 takes all.
 """
 
-import os
-import random
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +19,12 @@ WEIGHTS = ("selected.pt", "last.pt")
 TASKS = ("classification", "rating", "retrieval", "translation")  # the first that a family has
 
 
-def drawn(size: int, of: Sequence[Any]) -> Sequence[Any]:
-    if os.environ.get("TRANSFERLAB_MATRIX_WHOLE"):
-        return of
-    return random.Random(int(os.environ["TRANSFERLAB_MATRIX_SEED"])).sample(of, size)
-
-
 def first_task(family: cells.Family, strategy: str) -> cells.Cell | None:
     found = (cells.Cell(strategy, family, task) for task in TASKS)
     return next((cell for cell in found if cells.gap(cell) is None), None)
 
 
-@pytest.mark.parametrize("family", drawn(12, cells.families()), ids=lambda family: family.name.replace(" ", "_"))
+@pytest.mark.parametrize("family", cells.drawn(12, cells.families()), ids=lambda family: family.name.replace(" ", "_"))
 def test_the_record_is_the_same_with_the_cache_on_every_family(family, folder, monkeypatch):
     cell = first_task(family, "gradual_unfreezing")
     assert cell is not None
@@ -85,7 +76,7 @@ def alike(one: Any, other: Any, place: str) -> None:
         assert one == other, place
 
 
-@pytest.mark.parametrize("strategy", drawn(12, cells.options("strategy")))
+@pytest.mark.parametrize("strategy", cells.drawn(12, cells.options("strategy")))
 def test_the_record_is_the_same_with_the_cache_under_every_strategy(strategy, folder, monkeypatch):
     record, plain = both(cells.alone(strategy), folder, monkeypatch, *cells.EARLY.get(strategy, ()))
     same(record, plain)

@@ -2,7 +2,7 @@
 
 Its own loss is each of its transfer losses, times its weight; where it has none, the task loss of the weights that the
 run gives in the end, averages and interpolations among them. The task loss may lower a transfer loss too, so a transfer
-loss must end lower than in the same run without its gradient.
+loss must end lower than in the same run without its gradient. Some strategies are drawn each day, see `cells.drawn`.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def move(net: torch.nn.Module) -> None:
         weight += NOISE * torch.randn(weight.shape, generator=generator)
 
 
-@pytest.mark.parametrize("strategy", cells.options("strategy"))
+@pytest.mark.parametrize("strategy", cells.drawn(20, cells.options("strategy")))
 def test_a_strategy_lowers_its_own_loss(strategy, folder, beside, monkeypatch):
     monkeypatch.chdir(folder)
     beside(looks := [], Looking)

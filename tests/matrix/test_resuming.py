@@ -1,7 +1,7 @@
 """Every strategy goes on after an interruption as if there had been none, bit for bit.
 
-`tests/test_resume.py` kills processes at several steps, of a few strategies. Here all of them are stopped once, as
-Ctrl-C does it, and their command is given again.
+`tests/test_resume.py` kills processes at several steps, of a few strategies. Here any of them is stopped once, as
+Ctrl-C does it, and its command is given again. Some are drawn each day, see `cells.drawn`.
 """
 
 import json
@@ -47,7 +47,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, handler)
 
 
-@pytest.mark.parametrize("strategy", cells.options("strategy"))
+@pytest.mark.parametrize("strategy", cells.drawn(20, cells.options("strategy")))
 def test_a_strategy_goes_on_as_if_it_had_not_been_interrupted(strategy, folder, beside, monkeypatch):
     monkeypatch.chdir(folder)
     more = (f"trainer.max_epochs={EPOCHS}", *cells.EARLY.get(strategy, ()))
