@@ -40,12 +40,13 @@ quickstart: $(DONE)
 
 benchmark: $(DONE)
 	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/finetune.py
 	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/diagnostics.py
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/intervals.py
+	@# ends with an error while one of its limits is missed
+	$(BIN)/python benchmarks/finetune.py
 
 clean:
 	rm -rf .venv dist build

@@ -92,9 +92,7 @@ def passes(args: argparse.Namespace, again: bool) -> int:
 def ours(args: argparse.Namespace) -> dict:
     """The real command, from its composed config to its record."""
     from transferlab import cli, train
-    from transferlab.runtime import allocator
 
-    allocator("auto")
     spent = []
     run = train.run
 
