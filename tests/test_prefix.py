@@ -1,6 +1,5 @@
 """Batches that enter the net behind its frozen stages: a run says the same, and survives whatever happens to files."""
 
-import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from records import alike, record
 from transferlab import cli
 from transferlab.cache import columns
 from transferlab.module import TransferModule
@@ -51,40 +51,6 @@ def words(strategy: str, *more: str) -> list[str]:
 def run(strategy: str, *more: str, study: str = "s") -> dict[str, Any]:
     assert cli.main(words(strategy, f"study={study}", *more)) == 0
     return record(study)
-
-
-def record(study: str) -> dict[str, Any]:
-    (file,) = Path("runs", study).glob("*/run.json")
-    found: dict[str, Any] = json.loads(file.read_text())
-    weights = {name: torch.load(file.parent / name, weights_only=True) for name in ("selected.pt", "last.pt")}
-    return {**found, **weights}
-
-
-def alike(one: Any, other: Any, exactly: bool = False) -> None:
-    """All that a run says but times, to round-off."""
-    for key in ("history", "metrics", "report", "data", "selected.pt", "last.pt"):
-        _alike(one[key], other[key], key, exactly)
-    for key in ("samples", "flops", "trainable_parameters", "total_parameters"):
-        assert one["cost"][key] == other["cost"][key], key
-
-
-def _alike(one: Any, other: Any, where: str, exactly: bool) -> None:
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            _alike(one[key], other[key], f"{where}.{key}", exactly)
-    elif isinstance(one, list):
-        assert len(one) == len(other), where
-        for number, pair in enumerate(zip(one, other, strict=True)):
-            _alike(*pair, f"{where}.{number}", exactly)
-    elif isinstance(one, torch.Tensor) and not exactly:
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=where)
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, float) and not exactly:
-        assert one == pytest.approx(other, rel=1e-3, abs=1e-4), where
-    else:
-        assert one == other, where
 
 
 @pytest.mark.slow

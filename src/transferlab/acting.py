@@ -19,6 +19,7 @@ from transferlab.listening import Listener
 from transferlab.losses.base import Study, TransferLoss
 from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule
+from transferlab.optim import set_rates
 
 
 class Studies(Callback):
@@ -72,7 +73,7 @@ class Listening(Callback):
             module = cast(TransferModule, pl_module)
             self.listener.listen(module.stages, self._rows()[-1], self._norms(module.backbone))
             for config in trainer.lr_scheduler_configs:
-                _set_rates(cast(LambdaLR, config.scheduler))
+                set_rates(cast(LambdaLR, config.scheduler))
         self._sums = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,14 +191,3 @@ class Anchored(Callback):
     def said(self) -> dict[str, Any]:
         """For the record: the alpha that was chosen, and validation and test at all of them."""
         return {} if self.interpolation is None else {"interpolation": {"alpha": self.alpha, "curve": self.curve}}
-
-
-def _set_rates(scheduler: LambdaLR) -> None:
-    """Rates of the step to come, which were set before a stage was unfrozen for it."""
-    rates = [
-        base * factor(scheduler.last_epoch)
-        for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-    ]
-    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    scheduler._last_lr = rates

@@ -30,6 +30,7 @@ from transferlab.module import TransferModule, start_random_state
 from transferlab.prefix import entering
 from transferlab.prefix.entering import PrefixCache
 from transferlab.starting import carry_head, starter
+from transferlab.stepping import Epoch
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.binary import Binary
@@ -242,6 +243,7 @@ def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback])
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    built.fit_loop.epoch_loop = Epoch(built, built.min_steps, built.max_steps)
     return built
 
 

@@ -66,8 +66,9 @@ class TransferModule(LightningModule):
         self.trainable: tuple[str, ...] = ()
         self._build_optimizer = optimizer
         self._steps = 1
+        self._sums: dict[str, Tensor] = {}
+        self._seen = 0
         self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(outputs) for split in ("val", "test")})
-        self._diverged = torch.zeros((), dtype=torch.bool)
         self.beside: Callable[[], Mapping[str, Tensor]] = dict
         """Reads what a checkpoint leaves out."""
         # asked here once so that a wrong schedule ends the run before the first step
@@ -150,9 +151,7 @@ class TransferModule(LightningModule):
         """The task loss on the target plus each transfer loss times its weight; every term is logged."""
         terms = self.terms(batch, self.progress_at(self.global_step))
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task"]
-        logged = {f"train/{name}_loss": term.detach() for name, term in terms.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch["target"][1]))
-        self._watch(total.detach(), batch_idx)
+        self._count(terms, len(batch["target"][1]), batch_idx)
         return total
 
     def terms(self, batch: Mapping[str, tuple[Value, Tensor]], progress: float) -> dict[str, Tensor]:
@@ -198,13 +197,21 @@ class TransferModule(LightningModule):
         self.log_dict({f"{split}/{name}": metric for name, metric in metrics.items()}, **options)
         return outputs
 
-    def _watch(self, loss: Tensor, batch_idx: int) -> None:
-        self._diverged = self._diverged.to(loss.device) | ~loss.isfinite()
+    def _count(self, terms: Mapping[str, Tensor], samples: int, batch_idx: int) -> None:
+        """Add up the epoch's terms; the last batch logs means, as Lightning's own cost more than a head."""
+        if batch_idx == 0:
+            self._sums, self._seen = {name: torch.zeros_like(term) for name, term in terms.items()}, 0
+        for name, term in terms.items():
+            self._sums[name] += term.detach() * samples
+        self._seen += samples
         if batch_idx % _CHECK_EVERY == 0:
             self._raise_if_diverged()
+        if self.trainer.is_last_batch:
+            means = {f"train/{name}_loss": summed / self._seen for name, summed in self._sums.items()}
+            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
 
     def _raise_if_diverged(self) -> None:
-        if self._diverged:
+        if not all(summed.isfinite() for summed in self._sums.values()):
             raise DivergedError(f"the training loss became NaN or infinite in epoch {self.current_epoch}")
 
 

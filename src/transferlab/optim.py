@@ -7,9 +7,11 @@ from typing import Any, Literal, TypeAlias
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
+from transferlab.partials import settled
 
 Shape: TypeAlias = Callable[[float], float]
 """A learning-rate factor as a function of the share of training in [0, 1]."""
@@ -73,6 +75,7 @@ class Schedule:
             raise InputError(f"scheduler.warmup={self.warmup}: a share in [0, 1)")
         if self.clock not in ("per_stage", "global"):
             raise InputError(f"scheduler.clock={self.clock}: 'per_stage' or 'global'")
+        object.__setattr__(self, "shape", settled(self.shape))
         # asked here once so that a wrong shape ends the run before the first step
         self.shape(0.0)
 
@@ -146,3 +149,14 @@ def learning_rate(optimizer: BuildOptimizer) -> float:
     if not isinstance(rate, (int, float)) or not rate > 0:
         raise InputError(f"optimizer.lr={rate}: a number above 0")
     return float(rate)
+
+
+def set_rates(scheduler: LambdaLR) -> None:
+    """Set the rates of the step to come."""
+    rates = [
+        base * factor(scheduler.last_epoch)
+        for base, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    ]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates

@@ -49,6 +49,16 @@ def allocator(chosen: str) -> str:
     return "kept" if _kept else "system"
 
 
+def without_accelerators() -> None:
+    """Where there is no NVIDIA device, have torch's optimisers ask its runtime, which remembers, at each step.
+
+    Lightning has them look for the driver's library instead, so that asking does not keep a process from forking; here
+    there is nothing to be kept from, and looking takes longer than the step of a small head.
+    """
+    if not torch.cuda.is_available():
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+
+
 def give_back() -> None:
     """Give the kernel what earlier runs of the process freed and `allocator` kept."""
     if _kept and (glibc := _glibc()) is not None:

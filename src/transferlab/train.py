@@ -67,6 +67,7 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
     try:
         with runtime.threads(config.trainer.threads) as threads:
             kept = runtime.allocator(config.trainer.allocator)
+            runtime.without_accelerators()
             record["environment"] |= {"threads": threads, "runtime": {"threads": threads, "allocator": kept}}
             _train(config, folder, tracker, record)
         status, reason = "finished", ""

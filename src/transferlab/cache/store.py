@@ -21,6 +21,7 @@ from zlib import crc32
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from transferlab.cache.columns import Column, Writer, merged, sums
 from transferlab.cache.packing import Leaf, Plan, put_together, taken_apart
@@ -62,9 +63,12 @@ class Shelf:
         self.missing: list[int] = (self._segment < 0).nonzero().flatten().tolist()
         """Positions of the samples that have no row."""
 
-    def fetch(self, positions: Sequence[int]) -> Any:
+    def fetch(self, positions: Sequence[int] | Tensor) -> Any:
         """The value of a batch: of the samples at these positions, none of them missing."""
         at = torch.as_tensor(positions)
+        if len(self._segments) == 1:
+            only = self._segments[0]
+            return put_together(only.plan, [column.fetch(self._row[at]) for column in only.columns])
         segment, row = self._segment[at], self._row[at]
         numbers = sorted(set(segment.tolist()))
         places = [(segment == number).nonzero().flatten() for number in numbers]

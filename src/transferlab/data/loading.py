@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -17,8 +18,8 @@ class Passed(Protocol):
     first_read: bool
     """Whether the first batch of a pass is read nevertheless, for what has to be seen of a whole step."""
 
-    def __call__(self, positions: Sequence[int], turns: Sequence[int] | None = None) -> Entered:
-        """The batch of these samples, in training each in a turn."""
+    def __call__(self, positions: Tensor, turns: Sequence[int] | None = None) -> Entered:
+        """The batch of the samples at these positions (B,), in training each in a turn."""
         ...
 
 
@@ -56,6 +57,7 @@ class Loader:
             if passed.first_read and not number:
                 yield self.reading.dataset[ticket]
                 continue
-            positions, *turns = ticket if isinstance(ticket, Ticket) else (ticket,)
-            x, y = passed(positions, *turns), self.y[torch.as_tensor(positions)]
+            indices, *turns = ticket if isinstance(ticket, Ticket) else (ticket,)
+            positions = torch.from_numpy(np.asarray(indices))  # twice as fast as from a list
+            x, y = passed(positions, *turns), self.y[positions]
             yield (x, y, []) if self.training else (x, y)

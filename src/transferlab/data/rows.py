@@ -45,12 +45,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.samples) * self.views
 
-    def numbers(self, positions: Sequence[int], turns: Sequence[int] | None) -> Sequence[int]:
-        """The rows of samples in given turns; of validation and test there are none."""
+    def numbers(self, positions: Tensor, turns: Sequence[int] | None) -> Tensor:
+        """The rows of samples (B,) in given turns; of validation and test there are none."""
         if self.seed is None or turns is None:
             return positions
-        pairs = zip(positions, turns, strict=True)
-        return [turn % self.views * len(self.samples) + position for position, turn in pairs]
+        return torch.as_tensor(turns) % self.views * len(self.samples) + positions
 
     def read(self, rows: Sequence[int], size: int) -> Iterator[Any]:
         """Batches of rows, `size` at most, as a loader gives them."""

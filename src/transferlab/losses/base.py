@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
 from transferlab.losses.weight import Weight
+from transferlab.partials import settled
 from transferlab.tasks.base import Task
 from transferlab.values import Value
 
@@ -156,7 +157,7 @@ class TransferLoss(nn.Module, ABC):
 
     def __init__(self, weight: Weight) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight = settled(weight) if callable(weight) else weight
         self.activations: tuple[str, ...] = ()
         self.taught: Mapping[str, tuple[str, ...]] = {}
         self.studied: Tensor

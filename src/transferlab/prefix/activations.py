@@ -277,8 +277,8 @@ class Batches:
         self.served = 0
         self.first_read = False
 
-    def __call__(self, positions: Sequence[int], turns: Sequence[int] | None = None) -> Entered:
-        """The batch of the samples at these positions."""
+    def __call__(self, positions: Tensor, turns: Sequence[int] | None = None) -> Entered:
+        """The batch of the samples at these positions (B,)."""
         self.served += len(positions)
         fetched = self._shelf.fetch(self._rows.numbers(positions, turns))
         return Entered(*_valued(fetched), self._stage, self._flops)
