@@ -1,6 +1,7 @@
 """From config nodes to the objects of a run. With `train.py` and `jobs.py` the only room that sees a config."""
 
 import copy
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -94,6 +95,13 @@ def net(config: DictConfig, task: Task) -> Backbone:
     if task.dense:
         backbone.cut()
     return backbone
+
+
+def net_key(config: DictConfig, task: Task, from_source: bool) -> str:
+    """By what a backbone, before anything of it trains, is known; one without a source is drawn from the run's seed."""
+    whole = results.portable(config)
+    source = whole["source"] if from_source else whole["seed"]
+    return json.dumps([whole["backbone"], task.dense, source], sort_keys=True)
 
 
 def adapted(config: DictConfig, backbone: Backbone, strategy: Strategy) -> Backbone:

@@ -1,9 +1,10 @@
 """What is measured when the training is over: the test split, the report on it, and what diagnostics look back at."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -23,6 +24,9 @@ from transferlab.interpolation import Interpolation, between
 from transferlab.module import TransferModule
 from transferlab.selection.rules import name
 from transferlab.tasks.report import Reporter
+
+Scored: TypeAlias = Callable[[], dict[str, float]]
+"""`test/loss` and the task's metrics, of the weights that a module has."""
 
 
 class Tested(Callback):
@@ -76,17 +80,21 @@ def scores(
     history: History,
     keep: KeepSelected,
     anchored: Anchored,
+    test: Scored | None = None,
 ) -> dict[str, Any]:
     """The last and the selected epoch: what validation said of them, and now, for the first time, the test split.
 
     Where the strategy interpolates, the selected epoch's weights are replaced by those between it and the start.
     """
 
-    def scored(row: Mapping[str, Any]) -> dict[str, Any]:
+    def by_lightning() -> dict[str, float]:
         trainer.test(module, datamodule=data, verbose=False)
-        if not trainer.callback_metrics["test/loss"].isfinite():
+        return {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+
+    def scored(row: Mapping[str, Any]) -> dict[str, Any]:
+        tested = (test or by_lightning)()
+        if not isfinite(tested["test/loss"]):
             raise DivergedError(f"the loss of epoch {row['epoch']} on unseen samples is NaN or infinite")
-        tested = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
         validated = {key: value for key, value in row.items() if key.startswith("val/")}
         return {"epoch": row["epoch"], **validated, **tested}
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,31 @@ from omegaconf import DictConfig
 from transferlab import building, pretraining, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.backbones import weights as backbone_weights
+from transferlab.backbones.base import Backbone
 from transferlab.data import duplicates
 from transferlab.data.samples import Splits
 from transferlab.data.target import Parts, describe
+from transferlab.diagnostics.watch import Watch
 from transferlab.environment import environment, peak_memory, quiet
 from transferlab.errors import DivergedError, InputError, plain, unknown
 from transferlab.fitting import fit, rehearse
 from transferlab.flops import Flops
-from transferlab.history import History, KeepSelected, save_merged, save_weights
+from transferlab.history import History, KeepSelected
 from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
 from transferlab.record import begin, summary, title
 from transferlab.results import Record
-from transferlab.scoring import Tested, looked_back, scores
+from transferlab.scoring import Tested
 from transferlab.selection.rules import Rule
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
-from transferlab.tracking import RunCard, Tracker
+from transferlab.tracking import Tracker
+from transferlab.training import KEPT, RESUME, Run, Watching
 from transferlab.trust import check_located_targets
 from transferlab.unchanged import FILE as START
 from transferlab.unchanged import Unchanged
 
 _log = logging.getLogger(__name__)
-
-RESUME = "resume.ckpt"
-KEPT = "kept.pt"
-LAST = "last.pt"
 
 
 def run(config: DictConfig) -> Record:
@@ -53,11 +53,20 @@ def run(config: DictConfig) -> Record:
         record = results.read(folder)
         if record is not None and record["status"] in ("finished", "diverged"):
             return record
-        return _recorded(config, folder)
+        with recording(config, folder) as (tracker, record):
+            run = prepared(config, folder, tracker, record)
+            run.trainer.logger = tracker.start(run.card())
+            try:
+                fit(run.trainer, run.module, run.data, folder / RESUME, run.title)
+            finally:
+                run.fitted()
+            run.settle()
+        return record
 
 
-def _recorded(config: DictConfig, folder: Path) -> Record:
-    """Train, and leave a record however it ends; until it ends the record says `interrupted`."""
+@contextmanager
+def recording(config: DictConfig, folder: Path) -> Iterator[tuple[Tracker, Record]]:
+    """A tracker, and a record that stays however the run ends; until it ends the record says `interrupted`."""
     started = time.perf_counter()
     tracker: Tracker = building.build(config.tracker)
     record = begin(config, folder, environment(config.trainer.accelerator))
@@ -69,7 +78,7 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
             kept = runtime.allocator(config.trainer.allocator)
             runtime.without_accelerators()
             record["environment"] |= {"threads": threads, "runtime": {"threads": threads, "allocator": kept}}
-            _train(config, folder, tracker, record)
+            yield tracker, record
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
@@ -87,43 +96,31 @@ def _recorded(config: DictConfig, folder: Path) -> Record:
             results.write(folder, record)
         finally:
             tracker.finish(summary(record), status)
-    return record
 
 
-def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> None:
+def prepared(
+    config: DictConfig, folder: Path, tracker: Tracker, record: Record, nets: dict[str, Backbone] | None = None
+) -> Run:
+    """Everything up to the first step; a source that is to be pretrained, is.
+
+    Args:
+        config: of the run.
+        folder: that it lies in.
+        tracker: for it.
+        record: is told of the data and of how it will be computed.
+        nets: of other runs, by what they are; one that is the same as this run's, weights included, is taken, and what
+            is new is put there. Only for runs in which no net trains.
+    """
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
     parts, source_data = building.data(config, strategy.reads | strategy.studies)
     task: Task = building.build(config.task)
-    backbone = building.net(config, task)
-    history = History()
-    rule: Rule = building.build(config.selection)
-    unchanged = Unchanged(folder)
-    keep = KeepSelected(rule, history, folder / KEPT, unchanged)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
+    known = building.net_key(config, task, from_source)
+    backbone = (nets or {}).get(known) or building.net(config, task)
     diagnostics = building.diagnostics(config)
-    watch = diagnostics.watch(history, from_source, config.source.pretrain is not None)
-    oracle, flops, tested = Oracle(rule, len(parts.classes), task.metric), Flops(), Tested()
-    # behind the history, so that their time is none of the fit's
-    # the averager is last: what is measured at the end of an epoch is measured of the average
-    averager, anchored = Averager(strategy.averaging), Anchored(strategy.interpolation)
-    listening = Listening(strategy.freezing, lambda: history.rows)
-    cache = building.cache(config, flops)
-    callbacks = [
-        Studies(),
-        anchored,
-        history,
-        cache,
-        listening,
-        watch,
-        unchanged,
-        keep,
-        flops,
-        tested,
-        *([oracle] if config.get("oracle") else []),
-        averager,
-    ]
-    trainer = building.trainer(config, folder / RESUME, callbacks)
+    watching = _watching(config, folder, strategy, parts, task, diagnostics.watch, from_source)
+    trainer = building.trainer(config, folder / RESUME, watching.callbacks)
 
     def assembled(weights: str | None = None) -> TransferModule:
         teachers = teaching.teachers(config, strategy, backbone, task, building.inputs(config).example(2), weights)
@@ -132,7 +129,7 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
 
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = assembled()
-    keep.check(module.measured if parts.val is not None else ())
+    watching.keep.check(module.measured if parts.val is not None else ())
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
     data = building.batches(config, parts, source_data, strategy, task)
@@ -144,9 +141,12 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     before = time.perf_counter()
     source, exam = _source_weights(config) if from_source else None, None
     if source is not None:
-        backbone_weights.load(backbone, source)
-        if watch.examines:
+        if nets is None or known not in nets:
+            backbone_weights.load(backbone, source)
+        if watching.watch.examines:
             exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
+    if nets is not None:
+        nets[known] = backbone
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
     if source is not None:
@@ -156,35 +156,37 @@ def _train(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -
     chosen = record["environment"]["runtime"]
     chosen["channels_last"] = runtime.channels_last(module, module.backbone, config.trainer.channels_last, on_cpu)
     _log.info("%s", runtime.said(chosen))
-    known = _source_duplicates(folder, parts, source_data, [source, *taught])
-    record["data"] = {**described, "source_weights": source, "source_duplicates": known}
-    module.beside = unchanged.read
-    trainer.logger = tracker.start(_card(config, folder))
-    try:
-        fit(trainer, module, data, folder / RESUME, title(config))
-    finally:
-        record["history"] = history.rows
-        record["cost"].update(_cost(module, history), flops=flops.total)
-        record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
-        # looking on costs a strategy nothing
-        record["cost"]["seconds"] += history.earlier + watch.earlier - oracle.seconds
-    averager.settle(module)
-    anchored.settle(module)
-    save_weights(module, folder / LAST)
-    record["metrics"] = {
-        **scores(module, data, trainer, history, keep, anchored),
-        "oracle": oracle.scores(history.rows),
-    }
-    save_weights(module, folder / results.SELECTED)  # the selected epoch was tested last
-    record.update(anchored.said())
-    record["report"] = tested.report(module, len(parts.classes))
-    record.update(looked_back(module, data, trainer, parts.classes, diagnostics, watch, exam, folder))
-    record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
-    record["cost"]["cache_hits"] = cache.hits
-    save_merged(module, folder / LAST, folder / results.SELECTED)
-    record["cost"]["weights_bytes"] = (folder / results.SELECTED).stat().st_size
-    for file in (RESUME, KEPT, START):
-        (folder / file).unlink(missing_ok=True)
+    duplicates = _source_duplicates(folder, parts, source_data, [source, *taught])
+    record["data"] = {**described, "source_weights": source, "source_duplicates": duplicates}
+    module.beside = watching.unchanged.read
+    return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam)
+
+
+def _watching(
+    config: DictConfig,
+    folder: Path,
+    strategy: Strategy,
+    parts: Parts,
+    task: Task,
+    watch: Callable[[History, bool, bool], Watch],
+    from_source: bool,
+) -> Watching:
+    history, flops, unchanged = History(), Flops(), Unchanged(folder)
+    rule: Rule = building.build(config.selection)
+    return Watching(
+        studies=Studies(),
+        anchored=Anchored(strategy.interpolation),
+        history=history,
+        cache=building.cache(config, flops),
+        listening=Listening(strategy.freezing, lambda: history.rows),
+        watch=watch(history, from_source, config.source.pretrain is not None),
+        unchanged=unchanged,
+        keep=KeepSelected(rule, history, folder / KEPT, unchanged),
+        flops=flops,
+        tested=Tested(),
+        oracle=Oracle(rule, len(parts.classes), task.metric) if config.get("oracle") else None,
+        averager=Averager(strategy.averaging),
+    )
 
 
 def _source_weights(config: DictConfig) -> str:
@@ -237,25 +239,3 @@ def _source_duplicates(folder: Path, parts: Parts, source: Splits | None, weight
     own = [duplicates.identities(part) for part in (parts.train, parts.val) if part is not None]
     duplicates.write_seen(folder, [*own, *seen])
     return duplicates.source_duplicates(parts.test, *seen)
-
-
-def _card(config: DictConfig, folder: Path) -> RunCard:
-    axes = config.axes
-    return RunCard(
-        run_id=folder.name,
-        study=str(config.study),
-        strategy=str(axes.strategy),
-        name=title(config),
-        tags=(str(axes.source), str(axes.target), str(axes.backbone)),
-        config=results.portable(config),
-        folder=folder,
-    )
-
-
-def _cost(module: TransferModule, history: History) -> dict[str, Any]:
-    return {
-        "fit_seconds": round(history.seconds, 3),
-        "samples": history.samples,
-        "trainable_parameters": sum(p.numel() for name, p in module.named_parameters() if name in history.trained),
-        "total_parameters": sum(p.numel() for n, p in module.named_parameters() if not n.startswith("teachers.")),
-    }

@@ -19,7 +19,7 @@ from transferlab.souping.groups import Finished, Group
 from transferlab.soups import State
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
-from transferlab.train import RESUME
+from transferlab.training import RESUME
 from transferlab.trust import check_located_targets
 from transferlab.values import each, floats
 

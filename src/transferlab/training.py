@@ -1,0 +1,168 @@
+"""A run that is ready for its first step, and what is made of it after its last."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer
+
+from transferlab import results
+from transferlab.acting import Anchored, Averager, Listening, Studies
+from transferlab.data.module import TransferData
+from transferlab.data.target import Parts
+from transferlab.diagnostics.forgetting import Exam
+from transferlab.diagnostics.settings import Settings
+from transferlab.diagnostics.watch import Watch
+from transferlab.flops import Flops
+from transferlab.history import History, KeepSelected, save_merged, save_weights
+from transferlab.module import TransferModule
+from transferlab.oracle import Oracle
+from transferlab.prefix.entering import PrefixCache
+from transferlab.record import title
+from transferlab.results import Record
+from transferlab.scoring import Scored, Tested, looked_back, scores
+from transferlab.tracking import RunCard, Tracker
+from transferlab.unchanged import FILE as START
+from transferlab.unchanged import Unchanged
+
+RESUME = "resume.ckpt"
+KEPT = "kept.pt"
+LAST = "last.pt"
+PASSING = (RESUME, KEPT, START)
+"""Files that a run has while it trains, and none that is over."""
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What looks on while a run trains, and acts.
+
+    Attributes:
+        studies: lets losses see whole splits before the first step.
+        anchored: keeps weights to interpolate with.
+        history: keeps a row of each epoch.
+        cache: has batches enter behind frozen stages.
+        listening: tells a schedule what was measured.
+        watch: diagnostics.
+        unchanged: knows what no epoch has trained.
+        keep: keeps the weights of the epoch that the selection rule prefers.
+        flops: counts operations.
+        tested: keeps what the report is made of.
+        oracle: scores the test split after each epoch; None: not asked for.
+        averager: shows averaged weights.
+    """
+
+    studies: Studies
+    anchored: Anchored
+    history: History
+    cache: PrefixCache
+    listening: Listening
+    watch: Watch
+    unchanged: Unchanged
+    keep: KeepSelected
+    flops: Flops
+    tested: Tested
+    oracle: Oracle | None
+    averager: Averager
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """In the order in which they are to be called.
+
+        Those behind the history take no time of the fit's. The averager is last: what is measured at the end of an
+        epoch is measured of the average.
+        """
+        return [one for one in vars(self).values() if one is not None]
+
+
+@dataclass
+class Run:
+    """A run before its first step.
+
+    Attributes:
+        config: of the run.
+        folder: that it lies in.
+        record: as far as it is known.
+        tracker: not started.
+        parts: the target, cut.
+        module: with its starting weights.
+        data: its batches.
+        trainer: that fits it.
+        watching: the trainer's callbacks.
+        diagnostics: what watches it.
+        exam: on the source, for after the training.
+    """
+
+    config: DictConfig
+    folder: Path
+    record: Record
+    tracker: Tracker
+    parts: Parts
+    module: TransferModule
+    data: TransferData
+    trainer: Trainer
+    watching: Watching
+    diagnostics: Settings
+    exam: Exam | None = None
+
+    @property
+    def title(self) -> str:
+        """In a few words."""
+        return title(self.config)
+
+    def card(self) -> RunCard:
+        """What a tracker is told."""
+        axes = self.config.axes
+        return RunCard(
+            run_id=self.folder.name,
+            study=str(self.config.study),
+            strategy=str(axes.strategy),
+            name=self.title,
+            tags=(str(axes.source), str(axes.target), str(axes.backbone)),
+            config=results.portable(self.config),
+            folder=self.folder,
+        )
+
+    def fitted(self) -> None:
+        """Write into the record what is known of a fit, even of one that was broken off."""
+        history, watch, oracle = self.watching.history, self.watching.watch, self.watching.oracle
+        self.record["history"] = history.rows
+        self.record["cost"].update(_cost(self.module, history), flops=self.watching.flops.total)
+        self.record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
+        # looking on costs a strategy nothing
+        self.record["cost"]["seconds"] += history.earlier + watch.earlier - (0.0 if oracle is None else oracle.seconds)
+
+    def settle(self, scored: Scored | None = None) -> None:
+        """Test what was fitted, and write down everything.
+
+        Args:
+            scored: gives the test split's scores of the weights that the module has; None: Lightning does.
+        """
+        module, watching, record = self.module, self.watching, self.record
+        watching.averager.settle(module)
+        watching.anchored.settle(module)
+        save_weights(module, self.folder / LAST)
+        by_oracle = None if watching.oracle is None else watching.oracle.scores(watching.history.rows)
+        tested = scores(module, self.data, self.trainer, watching.history, watching.keep, watching.anchored, scored)
+        record["metrics"] = {**tested, "oracle": by_oracle}
+        save_weights(module, self.folder / results.SELECTED)  # the selected epoch was tested last
+        record.update(watching.anchored.said())
+        record["report"] = watching.tested.report(module, len(self.parts.classes))
+        looks = (module, self.data, self.trainer, self.parts.classes, self.diagnostics, watching.watch, self.exam)
+        record.update(looked_back(*looks, self.folder))
+        record["cost"]["diagnostics_seconds"] = round(watching.watch.seconds, 3)
+        record["cost"]["cache_hits"] = watching.cache.hits
+        save_merged(module, self.folder / LAST, self.folder / results.SELECTED)
+        record["cost"]["weights_bytes"] = (self.folder / results.SELECTED).stat().st_size
+        for file in PASSING:
+            (self.folder / file).unlink(missing_ok=True)
+
+
+def _cost(module: TransferModule, history: History) -> Mapping[str, Any]:
+    return {
+        "fit_seconds": round(history.seconds, 3),
+        "samples": history.samples,
+        "trainable_parameters": sum(p.numel() for name, p in module.named_parameters() if name in history.trained),
+        "total_parameters": sum(p.numel() for n, p in module.named_parameters() if not n.startswith("teachers.")),
+    }
