@@ -10,6 +10,10 @@ import torch
 
 def record(study: str) -> dict[str, Any]:
     (file,) = Path("runs", study).glob("*/run.json")
+    return whole(file)
+
+
+def whole(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(file.read_text())
     weights = {name: torch.load(file.parent / name, weights_only=True) for name in ("selected.pt", "last.pt")}
     return {**found, **weights}
@@ -25,7 +29,7 @@ def alike(one: Any, other: Any, exactly: bool = False) -> None:
 
 def _alike(one: Any, other: Any, where: str, exactly: bool) -> None:
     if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
+        assert one.keys() == other.keys(), (where, one.keys() ^ other.keys())
         for key in one:
             _alike(one[key], other[key], f"{where}.{key}", exactly)
     elif isinstance(one, list):

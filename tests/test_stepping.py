@@ -51,7 +51,7 @@ def test_a_run_is_the_same_with_all_batches_going_lightnings_way(
     monkeypatch.setattr(stepping.Epoch, "_go_on", counted)
     ours = run("ours", *words)
     assert taken == [3, 3, 3]  # five batches, without the first and the last
-    monkeypatch.setattr(stepping, "_plain", lambda trainer: False)
+    monkeypatch.setattr(stepping, "plain", lambda trainer: False)
     alike(run("lightnings", *words), ours, exactly=True)
     assert len(taken) == 3
 

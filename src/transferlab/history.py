@@ -116,7 +116,8 @@ class KeepSelected(Callback):
         if self.unchanged is None:
             return dict(kept)
         found = {**self.unchanged.read(), **kept}
-        return {key: found[key] for key in weights(module)}
+        # what neither file has no epoch has trained
+        return {key: found.get(key, own) for key, own in weights(module).items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The best score and its epoch."""

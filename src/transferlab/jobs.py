@@ -3,16 +3,20 @@
 import argparse
 import logging
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transferlab.errors import DivergedError, InputError, plain
 from transferlab.folders import shipped
 from transferlab.progress import Pace
+from transferlab.results import Record
 
 _log = logging.getLogger("transferlab")
 _pace = Pace()
 _failures: list[Exception] = []
+_ahead: dict[Path, Record | Exception] = {}  # runs that a launcher trained before their jobs
 _PARENT = "TRANSFERLAB_PARENT"  # the process that reports the failures of the jobs it ran itself
 
 
@@ -53,6 +57,28 @@ def end() -> None:
         raise _failures[0]
 
 
+def ahead(configs: Iterable[DictConfig]) -> None:
+    """Train together what of the jobs to come can be; `job` then finds it done.
+
+    Args:
+        configs: of the jobs; each is looked at before the next is asked for.
+    """
+    from transferlab.together.training import together
+
+    _ahead.update(together(map(_complete, configs)))
+
+
+def _complete(config: DictConfig) -> DictConfig:
+    """The config of one run of today, in place."""
+    from transferlab import migrations
+
+    with open_dict(config):  # saved by an earlier version, it is told what came later
+        config.merge_with(migrations.later_keys(OmegaConf.to_container(config)))  # type: ignore[arg-type]
+    if config.get("twins"):
+        config.twins = False  # of the command, not of its jobs: a saved config is one run
+    return config
+
+
 def job(config: DictConfig) -> float | None:
     """One job of Hydra's: skip what is done, else train; one line either way.
 
@@ -62,28 +88,27 @@ def job(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from transferlab import migrations, results
+    from transferlab import results
     from transferlab.record import title
 
-    with open_dict(config):  # saved by an earlier version, it is told what came later
-        config.merge_with(migrations.later_keys(OmegaConf.to_container(config)))  # type: ignore[arg-type]
-    if config.get("twins"):
-        config.twins = False  # of the command, not of its jobs: a saved config is one run
+    _complete(config)
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     number = int(HydraConfig.get().job.num) if multirun else 0
     folder = results.folder(config)
-    before = results.read(folder)
-    if before is not None and before["status"] in ("finished", "diverged"):
+    before, ahead = results.read(folder), _ahead.pop(folder, None)
+    if ahead is None and before is not None and before["status"] in ("finished", "diverged"):
         _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
         return _score(before, config.task.metric)
-    if before is not None:
+    if ahead is None and before is not None:
         told = "trying again: %s failed before" if before["status"] == "failed" else "going on: %s did not end before"
         _log.info(told, title(config))
     from transferlab.train import run
 
     _pace.start()
     try:
-        record = run(config)
+        if isinstance(ahead, Exception):
+            raise ahead
+        record = ahead or run(config)
     except Exception as error:
         if os.environ.get(_PARENT) != str(os.getpid()):
             raise  # in a worker process it is Hydra that carries it to the parent

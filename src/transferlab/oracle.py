@@ -4,7 +4,7 @@ Never a result to report, always labelled so: beside the score of the declared r
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -112,7 +112,11 @@ def best(rows: Iterable[Mapping[str, Any]], metric: str) -> Mapping[str, Any]:
 
 @torch.no_grad()
 def evaluate(
-    trainer: Trainer, module: LightningModule, batches: Iterable[Any], metrics: MetricCollection
+    trainer: Trainer,
+    module: LightningModule,
+    batches: Iterable[Any],
+    metrics: MetricCollection,
+    seen: Callable[[Any, Any], None] | None = None,
 ) -> dict[str, float]:
     """Loss and metrics of a module on the test split, to the last bit what `trainer.test` gives for its weights.
 
@@ -121,6 +125,7 @@ def evaluate(
         module: a `TransferModule`; every part of it is back in its mode afterwards.
         batches: of the test split, (x, y) each.
         metrics: reset before and afterwards.
+        seen: is shown each batch's outputs, and the batch.
 
     Returns:
         `test/loss`, the mean over known labels, and `test/<metric>`.
@@ -133,6 +138,8 @@ def evaluate(
             x, y = trainer.strategy.batch_to_device(precision.convert_input(batch))
             _, _, outputs = base.observe(net.backbone, net.head, x)
             metrics.update(*net.task.scored(outputs, y))
+            if seen is not None:
+                seen(outputs, (x, y))
             # batch by batch in float32, the order and the type in which Lightning adds up what is logged
             counted = base.counted(net.task, y)
             total, weight = total + net.task.loss(outputs, y).float() * counted, weight + counted

@@ -20,6 +20,8 @@ from transferlab.migrations import migrated
 
 SELECTED = "selected.pt"
 """In a run's folder: the weights of the selected epoch."""
+LOCK = ".lock"
+"""In a run's folder: whoever trains it holds it."""
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
 _NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins", "cache")
@@ -179,7 +181,7 @@ def held(run: Path, announce: str) -> Iterator[None]:
     """
     with writable(run):
         run.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run / ".lock")
+        lock = FileLock(run / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -37,7 +37,8 @@ class Epoch(_TrainingEpochLoop):
         """One batch; after the first of an epoch also those up to the last."""
         super().advance(data_fetcher)
         between = int(self.trainer.num_training_batches) - 2
-        if self.batch_progress.current.ready == 1 and between > 0 and _plain(self.trainer):
+        whole = self.trainer.val_check_batch == self.trainer.num_training_batches
+        if self.batch_progress.current.ready == 1 and between > 0 and whole and plain(self.trainer):
             self._go_on(data_fetcher, between)
 
     def _go_on(self, batches: Any, count: int) -> None:
@@ -82,7 +83,7 @@ class Epoch(_TrainingEpochLoop):
         return trainer.strategy.batch_to_device(batch)
 
 
-def _plain(trainer: Trainer) -> bool:
+def plain(trainer: Trainer) -> bool:
     """Whether nothing is asked of a step but its mathematics."""
     return (
         isinstance(trainer.strategy, SingleDeviceStrategy)
@@ -91,7 +92,6 @@ def _plain(trainer: Trainer) -> bool:
         and trainer.accumulate_grad_batches == 1
         and not trainer.gradient_clip_val
         and trainer.max_steps == -1
-        and trainer.val_check_batch == trainer.num_training_batches
         and trainer.progress_bar_callback is None
         and isinstance(cast(Any, trainer).profiler, PassThroughProfiler)
     )

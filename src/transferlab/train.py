@@ -53,7 +53,8 @@ def run(config: DictConfig) -> Record:
         record = results.read(folder)
         if record is not None and record["status"] in ("finished", "diverged"):
             return record
-        with recording(config, folder) as (tracker, record):
+        tracker, record = begun(config, folder)
+        with recording(config, folder, tracker, record):
             run = prepared(config, folder, tracker, record)
             run.trainer.logger = tracker.start(run.card())
             try:
@@ -64,21 +65,22 @@ def run(config: DictConfig) -> Record:
         return record
 
 
-@contextmanager
-def recording(config: DictConfig, folder: Path) -> Iterator[tuple[Tracker, Record]]:
-    """A tracker, and a record that stays however the run ends; until it ends the record says `interrupted`."""
-    started = time.perf_counter()
+def begun(config: DictConfig, folder: Path) -> tuple[Tracker, Record]:
+    """A tracker and a record for a run that begins now."""
     tracker: Tracker = building.build(config.tracker)
-    record = begin(config, folder, environment(config.trainer.accelerator))
+    return tracker, begin(config, folder, environment(config.trainer.accelerator))
+
+
+@contextmanager
+def recording(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> Iterator[None]:
+    """A record that stays however the run ends; until it ends it says `interrupted`."""
+    started = time.perf_counter()
     results.write_config(folder, config)
     results.write(folder, record)
     status, reason = "interrupted", "stopped from outside"
     try:
-        with runtime.threads(config.trainer.threads) as threads:
-            kept = runtime.allocator(config.trainer.allocator)
-            runtime.without_accelerators()
-            record["environment"] |= {"threads": threads, "runtime": {"threads": threads, "allocator": kept}}
-            yield tracker, record
+        with computing(config, record):
+            yield
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
@@ -96,6 +98,17 @@ def recording(config: DictConfig, folder: Path) -> Iterator[tuple[Tracker, Recor
             results.write(folder, record)
         finally:
             tracker.finish(summary(record), status)
+
+
+@contextmanager
+def computing(config: DictConfig, record: Record) -> Iterator[None]:
+    """Within, the machine is used as the run's trainer says; the record says how."""
+    with runtime.threads(config.trainer.threads) as threads:
+        kept = runtime.allocator(config.trainer.allocator)
+        runtime.without_accelerators()
+        record["environment"]["threads"] = threads
+        record["environment"].setdefault("runtime", {}).update(threads=threads, allocator=kept)
+        yield
 
 
 def prepared(

@@ -25,7 +25,8 @@ from transferlab.values import Entered, Value
 Domain: TypeAlias = tuple[Value, Tensor]
 """Inputs x as the backbone takes them, and labels y (B, ...)."""
 
-_EVALUATION_BATCH = 256
+EVALUATION_BATCH = 256
+"""Samples of a batch of validation or test."""
 _NO_SOURCE = "the strategy reads source data, but this source has none; choose e.g. source=mnist5k"
 
 
@@ -229,7 +230,7 @@ class TransferData(LightningDataModule):
         return Training(samples, self._augmentations[domain], derive(self.seed, "augmentation", domain), self._views)
 
     def _loader(self, samples: Samples, part: str) -> Loader:
-        sampler = InOrder(len(samples), _EVALUATION_BATCH)
+        sampler = InOrder(len(samples), EVALUATION_BATCH)
         reading = self._fetching(samples, sampler, 0 if _at_hand(samples) else self.workers)
         return Loader(reading, sampler, samples.y, partial(self._passed.get, part), training=False)
 

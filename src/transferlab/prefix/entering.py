@@ -84,6 +84,10 @@ class PrefixCache(Callback):
         """How many samples have entered behind a frozen stage so far, in training and evaluation."""
         return self._served + sum(part.served for part in self._entered.values() if part is not None)
 
+    def count(self, samples: int) -> None:
+        """Samples have entered without this callback."""
+        self._served += samples
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose where this epoch's batches enter."""
         module, epoch = cast(TransferModule, pl_module), trainer.current_epoch
@@ -92,7 +96,7 @@ class PrefixCache(Callback):
         with undisturbed(module), self._tried(trainer):
             still = self._still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
             before = still.pop(0) if epoch else len(module.backbone.stages)
-            found = self._activations(trainer, module)
+            found = self.activations(trainer, module)
             found.changed(module.backbone.stages[before:])
             self.kept = [one for one in self.kept if one <= before]
             if still[0] > before or self._expected is None or still != self._expected[1:]:
@@ -130,7 +134,8 @@ class PrefixCache(Callback):
         self._served, self.kept, self._keys = state_dict["hits"], list(state_dict["kept"]), dict(state_dict["keys"])
         self._expected = state_dict["expected"]
 
-    def _activations(self, trainer: Trainer, module: TransferModule) -> Activations:
+    def activations(self, trainer: Trainer, module: TransferModule) -> Activations:
+        """Of the run's net and data, looked at once."""
         if self._found is None:
             data = cast(TransferData, cast(Any, trainer).datamodule)
             kind = torch.bfloat16 if self.settings.dtype == "bfloat16" else None
@@ -212,7 +217,7 @@ class PrefixCache(Callback):
         if self._off or not self._keys:
             return
         with undisturbed(module), self._tried(trainer):
-            found = self._activations(trainer, module)
+            found = self.activations(trainer, module)
             found.changed(module.backbone.stages)
             alike = [one for one, key in self._keys.items() if found.key(one) == key]
             self._enter(found, max(alike, default=0), [part])

@@ -1,0 +1,1 @@
+"""Runs in which a head alone trains, as one batched computation."""

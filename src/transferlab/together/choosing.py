@@ -1,0 +1,103 @@
+"""Which runs can be trained together, and why others cannot."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from transferlab import results
+from transferlab.data.batches import Shuffled
+from transferlab.listening import Listener
+from transferlab.stepping import plain
+from transferlab.strategy import Strategy
+from transferlab.together.seat import Seat
+from transferlab.together.stack import options
+from transferlab.training import RESUME, Run
+
+_ANY = ("first", "second", "head")
+
+
+def apart_by_strategy(strategy: Strategy, epochs: int) -> str | None:
+    """Why a run does not train a head alone, as far as its strategy says so; None: it may."""
+    whats = {
+        "transfer losses": strategy.losses,
+        "an adapter": strategy.adapter,
+        "averaged weights": strategy.averaging,
+        "interpolated weights": strategy.interpolation,
+    }
+    if has := next((name for name, part in whats.items() if part), None):
+        return f"the strategy has {has}"
+    if strategy.frozen_batchnorm == "trains":
+        return "BatchNorm of frozen stages trains"
+    if isinstance(strategy.freezing, Listener):
+        return "the freezing schedule listens to the training"
+    return None if _head_alone(strategy, _ANY, epochs) else "more than the head trains"
+
+
+def apart(run: Run) -> str | None:
+    """Why a run that is ready is to be trained by itself; None: it need not be."""
+    module, epochs = run.module, int(run.trainer.max_epochs or 1)
+    if not _head_alone(module.strategy, module.stages, epochs):
+        return "more than the head trains"
+    if run.watching.cache.settings.use == "off":
+        return "cache=off"
+    if (run.folder / RESUME).exists():
+        return "it was begun by itself"
+    if not plain(run.trainer) or not _whole(run.trainer):
+        return "the trainer asks for more of a step than its mathematics"
+    if str(run.trainer.precision) not in ("32-true", "64-true"):
+        return f"trainer.precision={run.trainer.precision}"
+    return _other_head(module.head)
+
+
+def form(run: Run, seat: Seat) -> str:
+    """What runs have in common that are trained together: steps, head, loss and optimiser, but for rate and decay."""
+    config = results.portable(run.config)
+    group = options(seat.group)
+    weights: Mapping[str, Tensor] = run.module.head.state_dict()
+    said: list[Any] = [
+        config["task"],
+        seat.max_epochs,
+        str(run.trainer.precision),
+        str(run.trainer.strategy.root_device),
+        len(run.data.train),
+        run.data.batch_size,
+        type(seat.optimizers[0]).__name__,
+        {key: str(value) for key, value in group.items()},
+        [(name, str(value.dtype), tuple(value.shape)) for name, value in weights.items()],
+        # weights of classes are counted in the training labels
+        str(getattr(run.module.task, "_weights", None)),
+    ]
+    return json.dumps(said, sort_keys=True)
+
+
+def _head_alone(strategy: Strategy, stages: tuple[str, ...], epochs: int) -> bool:
+    try:
+        return all(strategy.trainable(stages, epoch) == {"head"} for epoch in range(epochs))
+    except Exception:  # a schedule that names stages of its own net
+        return False
+
+
+def _whole(trainer: Trainer) -> bool:
+    """Whether an epoch is all batches, and then all of validation."""
+    limits = (trainer.limit_train_batches, trainer.limit_val_batches, trainer.limit_test_batches)
+    often = (trainer.val_check_interval, trainer.check_val_every_n_epoch)
+    return all(limit in (None, 1.0) for limit in limits) and all(one in (None, 1) for one in often)
+
+
+def _other_head(head: nn.Module) -> str | None:
+    for part in head.modules():
+        if (isinstance(part, _DropoutNd) and part.p > 0) or isinstance(part, _BatchNorm):
+            return f"the head has a {type(part).__name__}, which draws or counts batch by batch"
+    if getattr(head, "reads", ()):
+        return "the head reads stages"
+    return None
+
+
+def steps(run: Run) -> int:
+    """Of an epoch."""
+    return len(Shuffled(len(run.data.train), run.data.batch_size, 0))

@@ -1,0 +1,203 @@
+"""The fit of several runs at once: their heads step together, and each run keeps its own record of it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from math import isfinite, nan
+from typing import Any, cast
+
+import torch
+from lightning_fabric.utilities import move_data_to_device
+from torch import Tensor
+
+from transferlab.cache.packing import UncacheableError
+from transferlab.data.batches import Shuffled
+from transferlab.data.module import EVALUATION_BATCH
+from transferlab.diagnostics.probe import undisturbed
+from transferlab.errors import DivergedError
+from transferlab.oracle import evaluate
+from transferlab.together.seat import Seat
+from transferlab.together.stack import OPTIMIZERS, Stack
+from transferlab.values import Entered
+
+
+@dataclass
+class Features:
+    """A part of a run's data as its head sees it.
+
+    Attributes:
+        x: features (N, F).
+        y: labels (N, ...).
+        flops: of a sample, before the head.
+    """
+
+    x: Tensor
+    y: Tensor
+    flops: float
+
+    @property
+    def batches(self) -> list[tuple[Entered, Tensor]]:
+        """For validation and test."""
+        parts = zip(torch.split(self.x, EVALUATION_BATCH), torch.split(self.y, EVALUATION_BATCH), strict=True)
+        return [(Entered(x, {}, None, self.flops), y) for x, y in parts]
+
+
+@dataclass
+class Fitting:
+    """One run in a fit of several.
+
+    Attributes:
+        seat: its place.
+        parts: its features, by part of the data.
+        error: that ended it.
+    """
+
+    seat: Seat
+    parts: Mapping[str, Features]
+    error: Exception | None = None
+
+
+def features(seat: Seat) -> dict[str, Features]:
+    """Of all parts of a run's data, from the cache, where they are put if they are not there.
+
+    Raises:
+        UncacheableError: they cannot be kept by sample, or another process computes them.
+        CacheError: the disk is full, or cannot be written.
+    """
+    run = seat.run
+    if run.data.mixes:
+        raise UncacheableError("labels are made of the inputs, or mixed with them")
+    if run.data.changes or any(rows.views > 1 for part in ("target",) if (rows := run.data.rows(part))):
+        raise UncacheableError("training samples change from epoch to epoch")
+    run.module.to(run.trainer.strategy.root_device)
+    run.module.freeze_in(0)
+    found = {}
+    with undisturbed(run.module):
+        kept = run.watching.cache.activations(run.trainer, run.module)
+        boundary = len(run.module.backbone.stages)
+        kept.size(boundary)
+        for part, rows in kept.rows.items():
+            batches = kept.batches(part, boundary, ())
+            if batches is None:
+                raise UncacheableError("another process computes the activations")
+            x = batches(torch.arange(len(rows))).value
+            if not isinstance(x, Tensor) or x.ndim != 2:
+                raise UncacheableError("the features are not one vector a sample")
+            x, y = move_data_to_device((x, rows.samples.y), run.module.device)
+            found[part] = Features(x, y, kept.flops[boundary])
+    return found
+
+
+def apart_by_steps(one: Fitting) -> str | None:
+    """Why a run's steps cannot be batched; None: they can."""
+    module, kind = one.seat.run.module, type(one.seat.optimizers[0])
+    if kind not in OPTIMIZERS:
+        return f"the optimizer is {kind.__name__}, none of {', '.join(known.__name__ for known in OPTIMIZERS)}"
+    first = torch.tensor(_tickets(one.seat, 0)[0])
+    x, y = one.parts["target"].x[first], one.parts["target"].y[first]
+    try:
+        batched = Stack([module.head], module.task.loss, kind, [one.seat.group]).losses(x[None], y[None])
+    except Exception:  # torch's for what it has no batched form of
+        batched = x.new_full((1,), nan)
+    alone = module.task.loss(module.head(x), y)
+    return None if torch.allclose(batched[0], alone, rtol=1e-4) else "the task's loss has no batched form"
+
+
+def fit(fittings: Sequence[Fitting]) -> None:
+    """Train the heads of several runs of one form; what ends a run by itself is kept as its error."""
+    began = time.perf_counter()
+    seats = [one.seat for one in fittings]
+    modules = [seat.run.module for seat in seats]
+    for seat in seats:
+        seat.start()
+    stack = Stack(
+        [module.head for module in modules],
+        modules[0].task.loss,
+        type(seats[0].optimizers[0]),
+        [seat.group for seat in seats],
+    )
+    x, y = (torch.stack([getattr(one.parts["target"], name) for one in fittings]) for name in ("x", "y"))
+    counted = _counted(seats[0], fittings[0].parts["target"])
+    for epoch in range(seats[0].max_epochs):
+        for seat in seats:
+            seat.begin(epoch)
+        sums = _epoch(stack, seats, x, y, epoch)
+        for number, one in enumerate(fittings):
+            stack.hand_out(number)
+            _end(one, float(sums[number]))
+    for seat in seats:
+        history, flops = seat.run.watching.history, seat.run.watching.flops
+        history.seconds = (time.perf_counter() - began) / len(seats)
+        flops.sets = {stages: {**one, "samples": history.samples} for stages, one in counted.items()}
+
+
+def _epoch(stack: Stack, seats: Sequence[Seat], x: Tensor, y: Tensor, epoch: int) -> Tensor:
+    """One pass over the target of each run; the sums of their losses over samples, (R,)."""
+    tickets = [_tickets(seat, epoch) for seat in seats]
+    samples = sum(map(len, tickets[0]))
+    runs = torch.arange(len(seats), device=x.device)[:, None]
+    sums = x.new_zeros(len(seats))
+    for step, batches in enumerate(zip(*tickets, strict=True)):
+        rows = torch.tensor(batches, device=x.device)
+        rates = [seat.rate(seat.global_step + step) for seat in seats]
+        sums += stack.step(x[runs, rows], y[runs, rows], rates) * rows.shape[1]
+    for seat in seats:
+        seat.run.watching.history.samples += samples
+        seat.run.watching.cache.count(samples)
+    return sums / samples
+
+
+def _tickets(seat: Seat, epoch: int) -> list[list[int]]:
+    data = seat.run.data
+    order = Shuffled(len(data.train), data.batch_size, data.seed)
+    order.set_epoch(epoch)
+    return [ticket.indices for ticket in order]
+
+
+def _end(one: Fitting, loss: float) -> None:
+    """A run's epoch ends, unless it had ended before."""
+    if one.error is not None:
+        return
+    try:
+        if not isfinite(loss):
+            raise DivergedError(f"the training loss became NaN or infinite in epoch {one.seat.current_epoch}")
+        metrics = {"train/task_loss": loss}
+        if "val" in one.parts:
+            one.seat.call("on_validation_epoch_start")
+            metrics |= measured(one, "val", partial(one.seat.call, "on_validation_batch_end"))
+        one.seat.end(metrics)
+    except Exception as error:
+        one.error = error
+
+
+def measured(one: Fitting, part: str, seen: Callable[[Any, Any, int], None] | None = None) -> dict[str, float]:
+    """Loss and metrics of a run's weights on a part: `<part>/loss` and the task's.
+
+    Args:
+        one: the run.
+        part: `val` or `test`.
+        seen: is shown each batch's outputs, the batch and its number.
+    """
+    run, features = one.seat.run, one.parts[part]
+    metrics = run.module.task.metrics(len(run.parts.classes)).to(run.module.device)
+    run.watching.cache.count(len(features.y))
+    numbers = count()
+    shown = None if seen is None else lambda outputs, batch: seen(outputs, batch, next(numbers))
+    found = evaluate(run.trainer, run.module, features.batches, metrics, shown)
+    return {name.replace("test/", f"{part}/", 1): value for name, value in found.items()}
+
+
+def _counted(seat: Seat, part: Features) -> dict[str, dict[str, int]]:
+    """Operations of a run's step, as `Flops` counts them."""
+    run, flops = seat.run, seat.run.watching.flops
+    first = torch.tensor(_tickets(seat, 0)[0])
+    batch = {"target": (Entered(part.x[first], {}, None, part.flops), part.y[first])}
+    flops.on_train_batch_start(run.trainer, run.module, batch, 0)
+    with torch.enable_grad():
+        cast(Any, run.module).terms(batch, 0.0)["task"].backward()
+    flops.on_after_backward(run.trainer, run.module)
+    flops.on_train_batch_end(run.trainer, run.module, None, batch, 0)
+    run.module.zero_grad()
+    return flops.sets

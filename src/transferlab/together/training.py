@@ -1,0 +1,182 @@
+"""Several runs at once: those of which a head alone trains, on the same machine, each with a record of its own."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from transferlab import building, results, train
+from transferlab.backbones.base import Backbone
+from transferlab.cache.packing import UncacheableError
+from transferlab.cache.store import CacheError
+from transferlab.environment import quiet
+from transferlab.errors import DivergedError
+from transferlab.record import title
+from transferlab.results import Record
+from transferlab.strategy import Strategy
+from transferlab.together.choosing import apart, apart_by_strategy, form, steps
+from transferlab.together.fitting import Fitting, apart_by_steps, features, fit, measured
+from transferlab.together.seat import Seat
+from transferlab.training import Run
+from transferlab.trust import check_located_targets
+
+_log = logging.getLogger(__name__)
+_MOST = 1e9
+"""Bytes of the features of runs that are trained together, at most."""
+
+
+@dataclass
+class Member:
+    """A run that trains with others.
+
+    Attributes:
+        fitting: of the run.
+        seconds: that it alone took so far.
+        held: its folder.
+    """
+
+    fitting: Fitting
+    seconds: float
+    held: ExitStack
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self.fitting.seat.run
+
+
+def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
+    """Train those of several runs that can be trained together.
+
+    Args:
+        configs: of the runs.
+
+    Returns:
+        By folder: the record, or the exception that ended the run. What is not there is to be trained by itself.
+    """
+    quiet()
+    nets: dict[str, Backbone] = {}
+    forms: dict[str, list[Member]] = {}
+    ended: dict[Path, Record | Exception] = {}
+    reasons: dict[str, list[str]] = {}
+    with ExitStack() as everything:
+        for config in configs:
+            found = _member(config, nets, everything)
+            if isinstance(found, str):
+                reasons.setdefault(found, []).append(title(config))
+            elif found is not None:
+                forms.setdefault(form(found.run, found.fitting.seat), []).append(found)
+        for members in forms.values():
+            for chunk in _chunks(members):
+                if len(chunk) == 1:
+                    reasons.setdefault("no other run is like it", []).append(chunk[0].run.title)
+                    chunk[0].held.close()
+                else:
+                    ended |= _trained(chunk)
+    for reason, titles in reasons.items():
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        _log.info("not together with others, as %s: %s%s", reason, titles[0], more)
+    return ended
+
+
+def _member(config: DictConfig, nets: dict[str, Backbone], everything: ExitStack) -> Member | str | None:
+    """A run that is ready, or why it is to be trained alone; None: its job will say what there is to say."""
+    began = time.perf_counter()
+    folder = results.folder(config)
+    if (before := results.read(folder)) is not None and before["status"] in ("finished", "diverged"):
+        return None
+    held = everything.enter_context(ExitStack())
+    try:
+        check_located_targets(config)
+        strategy: Strategy = building.build(config.strategy)
+        if reason := apart_by_strategy(strategy, int(config.trainer.max_epochs or 1)):
+            return reason
+        if not _holds(folder, held):
+            return None
+        tracker, record = train.begun(config, folder)
+        with train.computing(config, record):
+            run = train.prepared(config, folder, tracker, record, nets)
+            if reason := apart(run):
+                held.close()
+                return reason
+            seat = Seat(run, steps(run))
+            fitting = Fitting(seat, features(seat))
+            if reason := apart_by_steps(fitting):
+                held.close()
+                return reason
+    except (UncacheableError, CacheError) as error:
+        held.close()
+        return str(error)
+    except Exception:
+        held.close()
+        return None
+    return Member(fitting, time.perf_counter() - began, held)
+
+
+def _holds(folder: Path, held: ExitStack) -> bool:
+    """Hold a run's folder until all is over, unless another process holds it."""
+    with results.writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / results.LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+    held.callback(lock.release)
+    return True
+
+
+def _chunks(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
+    """As many at a time as there is room for."""
+    x = members[0].fitting.parts["target"].x
+    most = max(1, int(_MOST // max(x.nbytes, 1)))
+    for first in range(0, len(members), most):
+        yield members[first : first + most]
+
+
+def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:
+    began = time.perf_counter()
+    _log.info("%d runs together: %s and others", len(members), members[0].run.title)
+    for one in members:
+        results.write(one.run.folder, one.run.record)
+    with train.computing(members[0].run.config, members[0].run.record):
+        fit([one.fitting for one in members])
+    each = (time.perf_counter() - began) / len(members)
+    ended: dict[Path, Record | Exception] = {}
+    for one in members:
+        with one.held:
+            one.seconds += each
+            one.run.record["environment"]["runtime"]["together"] = len(members)
+            ended[one.run.folder] = _settled(one)
+    return ended
+
+
+def _settled(one: Member) -> Record | Exception:
+    run, seat = one.run, one.fitting.seat
+    module, tested = run.module, run.watching.tested
+
+    def scored() -> dict[str, float]:
+        tested.on_test_epoch_start(run.trainer, module)
+        return measured(one.fitting, "test", partial(tested.on_test_batch_end, run.trainer, module))
+
+    try:
+        with train.recording(run.config, run.folder, run.tracker, run.record):
+            run.record["cost"]["seconds"] += one.seconds
+            run.fitted()
+            if one.fitting.error is not None:
+                raise one.fitting.error
+            run.trainer.logger = run.tracker.start(run.card())
+            if run.trainer.logger is not None:
+                seat.logger.tell(run.trainer.logger)
+            if not all(tensor.isfinite().all() for tensor in module.head.state_dict().values()):
+                raise DivergedError("the weights became NaN or infinite in the last epoch")
+            run.settle(scored)
+    except Exception as error:
+        return error
+    return run.record
