@@ -11,6 +11,7 @@ from transferlab.freezing import Freezing, first_epochs
 from transferlab.interpolation import Interpolation
 from transferlab.listening import Listener
 from transferlab.losses.base import TransferLoss
+from transferlab.solver import LBFGS
 from transferlab.teachers import Named
 
 
@@ -29,6 +30,7 @@ class Strategy:
         teachers: that losses look up to, by name; none: the source's net as the run starts from it.
         averaging: what is validated, selected and tested in place of the last weights; None: these.
         interpolation: between the weights before the backbone trained and the selected ones; None: these.
+        solver: that solves for the head in place of training; None: it trains.
     """
 
     freezing: Freezing
@@ -41,6 +43,7 @@ class Strategy:
     teachers: Mapping[str, Named]
     averaging: Averaging | None
     interpolation: Interpolation | None
+    solver: LBFGS | None = None
 
     def __post_init__(self) -> None:
         allowed = {"start": ("source", "random"), "head": ("new", "source"), "frozen_batchnorm": ("still", "trains")}

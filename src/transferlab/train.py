@@ -24,6 +24,7 @@ from transferlab.flops import Flops
 from transferlab.history import History, KeepSelected
 from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
+from transferlab.probing.solving import solve
 from transferlab.record import begin, summary, title
 from transferlab.results import Record
 from transferlab.scoring import Tested
@@ -57,11 +58,15 @@ def run(config: DictConfig) -> Record:
         with recording(config, folder, tracker, record):
             run = prepared(config, folder, tracker, record)
             run.trainer.logger = tracker.start(run.card())
+            scored, solver = None, run.module.strategy.solver
             try:
-                fit(run.trainer, run.module, run.data, folder / RESUME, run.title)
+                if solver is None:
+                    fit(run.trainer, run.module, run.data, folder / RESUME, run.title)
+                else:
+                    scored = solve(run, solver)
             finally:
                 run.fitted()
-            run.settle()
+            run.settle(scored)
         return record
 
 

@@ -106,6 +106,7 @@ CLAIMS: dict[str, tuple[tuple[str, ...], str]] = {
     "lwf": (("classification",), "it needs a teacher that answers with one class out of several"),
     "co_tuning": (("classification",), "it needs a source that answers with one class out of several"),
     "ewc": (("classification",), "it needs a source that answers with one class out of several"),
+    "linear_probe_lbfgs": (VECTORS, "it solves for a linear head on one vector a sample"),
     "bi_tuning": (("classification",), "it needs one class a sample and a head of one vector a class"),
     **dict.fromkeys(
         ("bss", "crd", "delta", "rkd", "spkd", "fitnets", "attention_transfer"),
@@ -140,6 +141,7 @@ EXTRA = {"detection": ("task.channels=64", "task.convolutions=1"), "translation"
 # What a strategy must be given.
 GIVEN = {
     "semantic_loss": ("strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]",),
+    "linear_probe_lbfgs": ("strategy.solver.penalties=[0.1]", "strategy.solver.iterations=2"),
     "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out
     # their frozen BatchNorm normalises by statistics of a source of two steps, and numbers grow from layer to layer
     **dict.fromkeys(("lora", "dora", "ia3", "adapter", "vpt", "residual_adapter"), ("optimizer.lr=0.0001",)),

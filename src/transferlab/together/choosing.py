@@ -12,9 +12,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from transferlab import results
 from transferlab.data.batches import Shuffled
 from transferlab.listening import Listener
+from transferlab.probing.seat import Seat
 from transferlab.stepping import plain
 from transferlab.strategy import Strategy
-from transferlab.together.seat import Seat
 from transferlab.together.stack import options
 from transferlab.training import RESUME, Run
 
@@ -28,6 +28,7 @@ def apart_by_strategy(strategy: Strategy, epochs: int) -> str | None:
         "an adapter": strategy.adapter,
         "averaged weights": strategy.averaging,
         "interpolated weights": strategy.interpolation,
+        "a solver": strategy.solver,
     }
     if has := next((name for name, part in whats.items() if part), None):
         return f"the strategy has {has}"

@@ -1,47 +1,21 @@
 """The fit of several runs at once: their heads step together, and each run keeps its own record of it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from math import isfinite, nan
 from typing import Any, cast
 
 import torch
-from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from transferlab.cache.packing import UncacheableError
 from transferlab.data.batches import Shuffled
-from transferlab.data.module import EVALUATION_BATCH
-from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import DivergedError
-from transferlab.oracle import evaluate
-from transferlab.together.seat import Seat
+from transferlab.probing.features import Features, measured
+from transferlab.probing.seat import Seat
 from transferlab.together.stack import OPTIMIZERS, Stack
 from transferlab.values import Entered
-
-
-@dataclass
-class Features:
-    """A part of a run's data as its head sees it.
-
-    Attributes:
-        x: features (N, F).
-        y: labels (N, ...).
-        flops: of a sample, before the head.
-    """
-
-    x: Tensor
-    y: Tensor
-    flops: float
-
-    @property
-    def batches(self) -> list[tuple[Entered, Tensor]]:
-        """For validation and test."""
-        parts = zip(torch.split(self.x, EVALUATION_BATCH), torch.split(self.y, EVALUATION_BATCH), strict=True)
-        return [(Entered(x, {}, None, self.flops), y) for x, y in parts]
 
 
 @dataclass
@@ -57,37 +31,6 @@ class Fitting:
     seat: Seat
     parts: Mapping[str, Features]
     error: Exception | None = None
-
-
-def features(seat: Seat) -> dict[str, Features]:
-    """Of all parts of a run's data, from the cache, where they are put if they are not there.
-
-    Raises:
-        UncacheableError: they cannot be kept by sample, or another process computes them.
-        CacheError: the disk is full, or cannot be written.
-    """
-    run = seat.run
-    if run.data.mixes:
-        raise UncacheableError("labels are made of the inputs, or mixed with them")
-    if run.data.changes or any(rows.views > 1 for part in ("target",) if (rows := run.data.rows(part))):
-        raise UncacheableError("training samples change from epoch to epoch")
-    run.module.to(run.trainer.strategy.root_device)
-    run.module.freeze_in(0)
-    found = {}
-    with undisturbed(run.module):
-        kept = run.watching.cache.activations(run.trainer, run.module)
-        boundary = len(run.module.backbone.stages)
-        kept.size(boundary)
-        for part, rows in kept.rows.items():
-            batches = kept.batches(part, boundary, ())
-            if batches is None:
-                raise UncacheableError("another process computes the activations")
-            x = batches(torch.arange(len(rows))).value
-            if not isinstance(x, Tensor) or x.ndim != 2:
-                raise UncacheableError("the features are not one vector a sample")
-            x, y = move_data_to_device((x, rows.samples.y), run.module.device)
-            found[part] = Features(x, y, kept.flops[boundary])
-    return found
 
 
 def apart_by_steps(one: Fitting) -> str | None:
@@ -166,27 +109,10 @@ def _end(one: Fitting, loss: float) -> None:
         metrics = {"train/task_loss": loss}
         if "val" in one.parts:
             one.seat.call("on_validation_epoch_start")
-            metrics |= measured(one, "val", partial(one.seat.call, "on_validation_batch_end"))
+            metrics |= measured(one.seat.run, one.parts, "val", partial(one.seat.call, "on_validation_batch_end"))
         one.seat.end(metrics)
     except Exception as error:
         one.error = error
-
-
-def measured(one: Fitting, part: str, seen: Callable[[Any, Any, int], None] | None = None) -> dict[str, float]:
-    """Loss and metrics of a run's weights on a part: `<part>/loss` and the task's.
-
-    Args:
-        one: the run.
-        part: `val` or `test`.
-        seen: is shown each batch's outputs, the batch and its number.
-    """
-    run, features = one.seat.run, one.parts[part]
-    metrics = run.module.task.metrics(len(run.parts.classes)).to(run.module.device)
-    run.watching.cache.count(len(features.y))
-    numbers = count()
-    shown = None if seen is None else lambda outputs, batch: seen(outputs, batch, next(numbers))
-    found = evaluate(run.trainer, run.module, features.batches, metrics, shown)
-    return {name.replace("test/", f"{part}/", 1): value for name, value in found.items()}
 
 
 def _counted(seat: Seat, part: Features) -> dict[str, dict[str, int]]:

@@ -17,12 +17,13 @@ from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
 from transferlab.errors import DivergedError
+from transferlab.probing.features import features, tested
+from transferlab.probing.seat import Seat
 from transferlab.record import title
 from transferlab.results import Record
 from transferlab.strategy import Strategy
 from transferlab.together.choosing import apart, apart_by_strategy, form, steps
-from transferlab.together.fitting import Fitting, apart_by_steps, features, fit, measured
-from transferlab.together.seat import Seat
+from transferlab.together.fitting import Fitting, apart_by_steps, fit
 from transferlab.training import Run
 from transferlab.trust import check_located_targets
 
@@ -106,7 +107,7 @@ def _member(config: DictConfig, nets: dict[str, Backbone], everything: ExitStack
                 held.close()
                 return reason
             seat = Seat(run, steps(run))
-            fitting = Fitting(seat, features(seat))
+            fitting = Fitting(seat, features(run))
             if reason := apart_by_steps(fitting):
                 held.close()
                 return reason
@@ -159,12 +160,6 @@ def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:
 
 def _settled(one: Member) -> Record | Exception:
     run, seat = one.run, one.fitting.seat
-    module, tested = run.module, run.watching.tested
-
-    def scored() -> dict[str, float]:
-        tested.on_test_epoch_start(run.trainer, module)
-        return measured(one.fitting, "test", partial(tested.on_test_batch_end, run.trainer, module))
-
     try:
         with train.recording(run.config, run.folder, run.tracker, run.record):
             run.record["cost"]["seconds"] += one.seconds
@@ -174,9 +169,9 @@ def _settled(one: Member) -> Record | Exception:
             run.trainer.logger = run.tracker.start(run.card())
             if run.trainer.logger is not None:
                 seat.logger.tell(run.trainer.logger)
-            if not all(tensor.isfinite().all() for tensor in module.head.state_dict().values()):
+            if not all(tensor.isfinite().all() for tensor in run.module.head.state_dict().values()):
                 raise DivergedError("the weights became NaN or infinite in the last epoch")
-            run.settle(scored)
+            run.settle(partial(tested, run, one.fitting.parts))
     except Exception as error:
         return error
     return run.record

@@ -35,13 +35,14 @@ class Seat:
     Args:
         run: ready for its first step.
         steps: of an epoch.
+        epochs: of the fit; None: as the trainer has it.
     """
 
-    def __init__(self, run: Run, steps: int) -> None:
+    def __init__(self, run: Run, steps: int, epochs: int | None = None) -> None:
         self.run, self.steps = run, steps
         self.trainer: Trainer = run.trainer
         self.current_epoch = self.global_step = 0
-        self.max_epochs = int(run.trainer.max_epochs or 1)
+        self.max_epochs = epochs or int(run.trainer.max_epochs or 1)
         self.estimated_stepping_batches = steps * self.max_epochs
         self.callback_metrics: dict[str, Tensor | float] = {}
         self.logger = Notes()

@@ -1,0 +1,95 @@
+"""What a head sees of a run's data: features of all samples, from the cache."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+import torch
+from lightning_fabric.utilities import move_data_to_device
+from torch import Tensor
+
+from transferlab.cache.packing import UncacheableError
+from transferlab.data.module import EVALUATION_BATCH
+from transferlab.diagnostics.probe import undisturbed
+from transferlab.oracle import evaluate
+from transferlab.training import Run
+from transferlab.values import Entered
+
+
+@dataclass
+class Features:
+    """A part of a run's data as its head sees it.
+
+    Attributes:
+        x: features (N, F).
+        y: labels (N, ...).
+        flops: of a sample, before the head.
+    """
+
+    x: Tensor
+    y: Tensor
+    flops: float
+
+    @property
+    def batches(self) -> list[tuple[Entered, Tensor]]:
+        """For validation and test."""
+        parts = zip(torch.split(self.x, EVALUATION_BATCH), torch.split(self.y, EVALUATION_BATCH), strict=True)
+        return [(Entered(x, {}, None, self.flops), y) for x, y in parts]
+
+
+def features(run: Run) -> dict[str, Features]:
+    """Of all parts of the data of a run that has a `Seat`, from the cache, where they are put if they are not there.
+
+    Raises:
+        UncacheableError: they cannot be kept by sample, or another process computes them.
+        CacheError: the disk is full, or cannot be written.
+    """
+    if run.data.mixes:
+        raise UncacheableError("labels are made of the inputs, or mixed with them")
+    if run.data.changes or ((rows := run.data.rows("target")) is not None and rows.views > 1):
+        raise UncacheableError("training samples change from epoch to epoch")
+    run.module.to(run.trainer.strategy.root_device)
+    run.module.freeze_in(0)
+    found = {}
+    with undisturbed(run.module):
+        kept = run.watching.cache.activations(run.trainer, run.module)
+        boundary = len(run.module.backbone.stages)
+        kept.size(boundary)
+        for part, rows in kept.rows.items():
+            batches = kept.batches(part, boundary, ())
+            if batches is None:
+                raise UncacheableError("another process computes the activations")
+            x = batches(torch.arange(len(rows))).value
+            if not isinstance(x, Tensor) or x.ndim != 2:
+                raise UncacheableError("the features are not one vector a sample")
+            x, y = move_data_to_device((x, rows.samples.y), run.module.device)
+            found[part] = Features(x, y, kept.flops[boundary])
+    return found
+
+
+def measured(
+    run: Run, parts: Mapping[str, Features], part: str, seen: Callable[[Any, Any, int], None] | None = None
+) -> dict[str, float]:
+    """Loss and metrics of a run's weights on a part: `<part>/loss` and the task's.
+
+    Args:
+        run: whose head is asked.
+        parts: its features.
+        part: `val` or `test`.
+        seen: is shown each batch's outputs, the batch and its number.
+    """
+    metrics = run.module.task.metrics(len(run.parts.classes)).to(run.module.device)
+    run.watching.cache.count(len(parts[part].y))
+    numbers = count()
+    shown = None if seen is None else lambda outputs, batch: seen(outputs, batch, next(numbers))
+    found = evaluate(run.trainer, run.module, parts[part].batches, metrics, shown)
+    return {name.replace("test/", f"{part}/", 1): value for name, value in found.items()}
+
+
+def tested(run: Run, parts: Mapping[str, Features]) -> dict[str, float]:
+    """Loss and metrics of a run's weights on the test split, as `Run.settle` asks for them."""
+    report = run.watching.tested
+    report.on_test_epoch_start(run.trainer, run.module)
+    return measured(run, parts, "test", partial(report.on_test_batch_end, run.trainer, run.module))
