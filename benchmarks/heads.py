@@ -1,0 +1,181 @@
+"""A step of a linear head on features that are there already, 512 -> 10, batches of 128, SGD with momentum.
+
+    plain      a plain PyTorch loop over a tensor
+    lightning  Lightning's Trainer over a DataLoader of the same tensor, logging its loss
+    ours       the real command, strategy=linear_probe, on cached activations: steps between an epoch's first and last
+    together   hydra/launcher=vectorized: 24 such runs, a step of all by 24
+
+Microseconds of processor time a step, the loading of the batch included. `limit`: the products alone, forward and
+backward, without any bookkeeping. Ours is to take at most 1.3 times the plain loop.
+
+    python benchmarks/heads.py [--rounds 3] [--epochs 6]
+"""
+
+import argparse
+import json
+import sys
+import time
+
+from turns import by, spread, taken
+
+SAMPLES, FEATURES, CLASSES, BATCH, RUNS, LIMIT = 12800, 512, 10, 128, 24, 1.3
+WAYS = ("limit", "plain", "lightning", "ours", "together")
+
+
+def main() -> None:
+    """Take turns, print a JSON line for each way; exit 1 if ours is above its limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--turn", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--place", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.turn:
+        print(json.dumps({"microseconds": globals()[args.turn](args)}))
+        return
+    found = taken(WAYS, args.rounds)
+    for name in WAYS:
+        times = spread([one["microseconds"] for one in found[name]])
+        by_plain = spread(by(found, name, "plain", "microseconds"))
+        print(json.dumps({"benchmark": "heads", "way": name, "microseconds": times, "by_plain": by_plain}))
+    sys.exit(int(spread(by(found, "ours", "plain", "microseconds"))["median"] > LIMIT))
+
+
+def features():
+    """Classes that overlap."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    y = torch.randint(0, CLASSES, (SAMPLES,), generator=draw)
+    means = torch.randn(CLASSES, FEATURES, generator=draw)
+    return means[y] + 3 * torch.randn(SAMPLES, FEATURES, generator=draw), y
+
+
+def limit(args: argparse.Namespace) -> float:
+    """The matrix products of a step."""
+    import torch
+
+    x, _ = features()
+    weight, x = torch.randn(CLASSES, FEATURES), x[:BATCH]
+    gradient = torch.randn(BATCH, CLASSES)
+    began = time.process_time()
+    steps = args.epochs * SAMPLES // BATCH
+    for _ in range(steps):
+        x @ weight.T
+        gradient.T @ x
+    return (time.process_time() - began) / steps * 1e6
+
+
+def plain(args: argparse.Namespace) -> float:
+    """A tutorial's loop."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    x, y = features()
+    head = torch.nn.Linear(FEATURES, CLASSES)
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    began = time.process_time()
+    for _ in range(args.epochs):
+        for rows in torch.randperm(SAMPLES).split(BATCH):
+            optimizer.zero_grad()
+            cross_entropy(head(x[rows]), y[rows]).backward()
+            optimizer.step()
+    return (time.process_time() - began) / (args.epochs * SAMPLES // BATCH) * 1e6
+
+
+def lightning(args: argparse.Namespace) -> float:
+    """Lightning's Trainer, batches fetched as a whole."""
+    import pytorch_lightning as pl
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+
+    class Probe(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(FEATURES, CLASSES)
+
+        def training_step(self, batch, index):
+            loss = cross_entropy(self.head(batch[0]), batch[1])
+            self.log("loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+
+        def on_train_epoch_start(self):
+            self.began = time.process_time()
+
+        def on_train_epoch_end(self):
+            spent.append(time.process_time() - self.began)
+
+    spent: list[float] = []
+    data = TensorDataset(*features())
+    batches = BatchSampler(RandomSampler(data), BATCH, drop_last=False)
+    trainer = pl.Trainer(
+        max_epochs=args.epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Probe(), DataLoader(data, sampler=batches, batch_size=None))
+    return sum(spent) / (args.epochs * SAMPLES // BATCH) * 1e6
+
+
+def ours(args: argparse.Namespace) -> float:
+    """The real command."""
+    from transferlab.stepping import Epoch
+
+    steps, seconds = timed(Epoch, "_go_on", lambda given: given[2])
+    command(args, [])
+    return sum(seconds) / sum(steps) * 1e6
+
+
+def together(args: argparse.Namespace) -> float:
+    """The real command, many runs at once."""
+    from transferlab.together import fitting
+
+    steps, seconds = timed(fitting, "_epoch", lambda given: len(given[1]) * SAMPLES // BATCH)
+    command(args, ["-m", "hydra/launcher=vectorized", "optimizer.lr=0.001,0.003,0.01,0.03", "seed=0,1,2,3,4,5"])
+    return sum(seconds) / sum(steps) * 1e6
+
+
+def timed(place, name: str, counted) -> tuple[list[int], list[float]]:
+    """Steps and seconds of every call of a function from now on."""
+    steps: list[int] = []
+    seconds: list[float] = []
+    function = getattr(place, name)
+
+    def wrapped(*given):
+        began = time.process_time()
+        result = function(*given)
+        steps.append(counted(given))
+        seconds.append(time.process_time() - began)
+        return result
+
+    setattr(place, name, wrapped)
+    return steps, seconds
+
+
+def command(args: argparse.Namespace, words) -> None:
+    """A linear probe on an mlp's features, all of them computed once."""
+    import numpy as np
+
+    from transferlab import cli
+
+    x, y = features()
+    file = f"{args.place}/features.npz"
+    np.savez(file, x_train=x.numpy(), y_train=y.numpy(), x_test=x[:256].numpy() + 1, y_test=y[:256].numpy())
+    own = ["target=npz", f"target.data.path={file}", "backbone=mlp", f"backbone.input.shape=[{FEATURES}]"]
+    own += [f"backbone.widths=[{FEATURES}]", "source=none", "strategy=linear_probe", "strategy.start=random"]
+    own += ["optimizer=sgd", "scheduler=constant", f"batch_size={BATCH}", "cache=on", "target.validation=0"]
+    own += [f"trainer.max_epochs={args.epochs}", "selection=last", "trainer.accelerator=cpu", "tracker=none"]
+    own += ["diagnostics=none", f"paths.runs={args.place}/runs", f"paths.cache={args.place}/cache"]
+    if cli.main(["train", *own, *words]):
+        sys.exit("the run failed")
+
+
+if __name__ == "__main__":
+    main()
