@@ -8,7 +8,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from transferlab.data.captions import captions, prompted, sentences, spoken
+from transferlab.data.captions import captions, prompted
+from transferlab.data.prompts import sentences, spoken
 from transferlab.data.samples import InMemory, Splits
 from transferlab.data.target import Target, train_and_test
 from transferlab.errors import InputError

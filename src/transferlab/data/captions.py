@@ -1,7 +1,6 @@
 """Images with texts: a table of captions, or prompts of the names of classes."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ from torch import Tensor
 from transferlab.data.cells import written
 from transferlab.data.duplicates import Identities, digests, identities
 from transferlab.data.images import Cached, Images, Opened
+from transferlab.data.prompts import sentences, spoken
 from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Target
 from transferlab.data.text import Corpus, Texts
@@ -140,40 +140,6 @@ def prompted(of: Target, prompts: Sequence[str], names: Mapping[str, str], cache
         return Captions(samples, Texts.of(corpus, samples.y))
 
     return Splits(described(data.train), None if data.test is None else described(data.test), data.classes)
-
-
-def spoken(classes: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Classes as one says them: `127.laptop` is `laptop`, `coffee_mug` is `coffee mug`.
-
-    Args:
-        classes: as the data name them.
-        names: what is said instead, by class.
-
-    Raises:
-        InputError: `names` has a class that the data lack.
-    """
-    for name in names:
-        if name not in classes:
-            raise unknown("class", name, classes)
-    return tuple(names.get(name) or _words(name) for name in classes)
-
-
-def sentences(words: Sequence[str], prompts: Sequence[str]) -> list[list[str]]:
-    """Every prompt for every class, a list of sentences for each.
-
-    Raises:
-        InputError: no prompts, or one that has no place for a name.
-    """
-    for prompt in prompts or [""]:
-        if "{}" not in prompt:
-            raise InputError(f"prompts={list(prompts)}: one or more, each with {{}} where a class's name stands")
-    return [[prompt.replace("{}", word) for prompt in prompts] for word in words]
-
-
-def _words(name: str) -> str:
-    """Without the number and point that some sets put before a name, which are kept if there is nothing else."""
-    plain = re.sub(r"^\d+\.", "", name)
-    return re.sub(r"[_\-\s]+", " ", plain).strip() or name
 
 
 def _read(path: str, key: str, root: str | None, image: str, text: str, encoding: str) -> "pd.DataFrame":

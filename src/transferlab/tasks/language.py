@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.weights import load
-from transferlab.data.captions import sentences
+from transferlab.data.prompts import sentences
 from transferlab.data.ragged import Ragged
 from transferlab.errors import InputError
 from transferlab.inputs.base import expect

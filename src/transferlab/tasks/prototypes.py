@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transferlab.backbones import packages
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.weights import read_tensors
-from transferlab.data.captions import spoken
+from transferlab.data.prompts import spoken
 from transferlab.data.samples import Samples
 from transferlab.data.target import Target, has_classes
 from transferlab.errors import InputError, unknown

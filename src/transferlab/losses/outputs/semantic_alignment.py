@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferlab.data.captions import spoken
+from transferlab.data.prompts import spoken
 from transferlab.errors import InputError, unknown
 from transferlab.losses.base import Setting, Step, TransferLoss
 from transferlab.losses.weight import Weight
