@@ -90,25 +90,24 @@ def train(words: list[str]) -> int:
     words, trusted = _taken(words, "--trust")
     trust(trusted)
     args = arguments(words)
-    beside: list[str] = []
-    if not any(getattr(args, flag, None) for flag in _HYDRA_ONLY):
-        with Composer(args.config_name or "train", args.config_dir) as composer:
-            plan = composer.check(args.overrides, multirun=args.multirun)
-            beside = twins.command(composer, plan)
-            more = composer.check(beside, multirun=True).jobs if beside else 0
+    if any(getattr(args, flag, None) for flag in _HYDRA_ONLY):
+        jobs.show(args)
+        return 0
+    with Composer(args.config_name or "train", args.config_dir, args.config_path) as composer:
+        plan = composer.check(args.overrides, multirun=args.multirun)
+        beside = twins.command(composer, plan)
+        more = composer.check(beside, multirun=True).jobs if beside else 0
         expect(plan.jobs + more)
         check_writable(plan.study)
-    if beside:
-        print(
-            f"twins=true: {beside[0]} run too ({more} more jobs), for the others to be judged against", file=sys.stderr
-        )
-    jobs.begin()
-    jobs.launch(args)
-    if beside:
-        expect(plan.jobs + more, before=plan.jobs)
-        args.overrides, args.multirun = beside, True
-        jobs.launch(args)
-    jobs.end()
+        if beside:
+            told = f"twins=true: {beside[0]} run too ({more} more jobs), for the others to be judged against"
+            print(told, file=sys.stderr)
+        jobs.begin()
+        composer.launch(jobs.job, args.overrides, plan.multirun, plan.jobs)
+        if beside:
+            expect(plan.jobs + more, before=plan.jobs)
+            composer.launch(jobs.job, beside, True, more)
+        jobs.end()
     return 0
 
 

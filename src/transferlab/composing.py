@@ -11,19 +11,21 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
+from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from transferlab import checks
 from transferlab.errors import InputError, nearest, refuse, unknown
 from transferlab.folders import shipped
+from transferlab.remembering import RememberingLoader
 from transferlab.trust import check_targets
 
 
@@ -33,12 +35,14 @@ class Plan:
 
     Attributes:
         jobs: how many there are, as far as that is known.
+        multirun: whether Hydra's sweeper runs them.
         study: where they go.
         config: the first job's, with its `hydra` section.
         overrides: those that a preset's sweep has and the command line does not say anew, then the command line's.
     """
 
     jobs: int
+    multirun: bool
     study: Path
     config: DictConfig
     overrides: tuple[Override, ...]
@@ -48,19 +52,22 @@ _SEARCHPATH = "hydra.searchpath="
 
 
 class Composer:
-    """Composes configs from the shipped `conf` and, before it, a user's own folder."""
+    """Composes configs from the shipped `conf`, or another folder in its place, and a user's own folder before it."""
 
-    def __init__(self, config_name: str = "train", config_dir: str | None = None) -> None:
+    def __init__(
+        self, config_name: str = "train", config_dir: str | None = None, config_path: str | None = None
+    ) -> None:
         if config_dir is not None and not Path(config_dir).is_dir():
             raise InputError(f"--config-dir {config_dir}: there is no such folder")
         self.config_name = config_name.removesuffix(".yaml")
-        path = create_config_search_path(str(shipped("conf")))
+        version.setbase("1.3")
+        path = create_config_search_path(config_path or str(shipped("conf")))
         if config_dir is not None:
             path.prepend(provider="command-line", path=f"file://{Path(config_dir).resolve()}")
         GlobalHydra.instance().clear()
-        self._hydra = Hydra.create_main_hydra2(task_name="transferlab", config_search_path=path)
-        self._loader = self._hydra.config_loader
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._loader = RememberingLoader(path)
+        self.hydra = Hydra("transferlab", self._loader)
+        GlobalHydra.instance().initialize(self.hydra)
 
     def __enter__(self) -> "Composer":
         return self
@@ -80,11 +87,22 @@ class Composer:
     def config(self, overrides: Sequence[str], multirun: bool = False, name: str | None = None) -> DictConfig:
         """The composed config with its `hydra` section, or another config by its name; errors as Hydra raises them."""
         mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-        name = name or self.config_name
-        key = (name, mode.name, *overrides)
-        if key not in self._composed:
-            self._composed[key] = self._loader.load_configuration(name, list(overrides), run_mode=mode)
-        return self._composed[key]
+        return self._loader.load_configuration(name or self.config_name, list(overrides), run_mode=mode)
+
+    def launch(self, job: TaskFunction, overrides: Sequence[str], multirun: bool, jobs: int) -> None:
+        """Have Hydra run a command that was checked, with what the check composed.
+
+        Args:
+            job: runs one.
+            overrides: as on the command line.
+            multirun: as the plan has it.
+            jobs: how many there are.
+        """
+        self._loader.expect(jobs)
+        if multirun:
+            self.hydra.multirun(self.config_name, job, [*overrides, "hydra.mode=MULTIRUN"])
+        else:
+            self.hydra.run(self.config_name, job, list(overrides))
 
     def options(self, group: str) -> list[str]:
         """The names that `group=` takes: every yaml but those that only others build on (`_base`)."""
@@ -125,7 +143,7 @@ class Composer:
             if self.is_group(key):
                 self._check_job({**first, key: value})
         study = Path(str(config.paths.runs)) / str(config.study) if "paths" in config else Path()
-        return Plan(prod(len(listed) for listed in sweeps.values()), study, config, every)
+        return Plan(prod(len(listed) for listed in sweeps.values()), multirun, study, config, every)
 
     def _preset(self, overrides: Sequence[Override], multirun: bool) -> tuple[bool, list[str]]:
         """Whether the config is a sweep, and the part of its own sweep that the command line does not say anew."""

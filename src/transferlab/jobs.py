@@ -34,8 +34,8 @@ def begin() -> None:
     _failures.clear()
 
 
-def launch(args: argparse.Namespace) -> None:
-    """Hand a command line to Hydra, which runs its jobs; those that fail are kept for `end`."""
+def show(args: argparse.Namespace) -> None:
+    """Hand a command line that runs nothing to Hydra: its help, a config, what it knows of itself."""
     from hydra import version
     from hydra._internal.utils import _run_hydra, get_args_parser
 
