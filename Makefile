@@ -45,6 +45,7 @@ benchmark: $(DONE)
 	$(BIN)/python benchmarks/diagnostics.py
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/intervals.py
+	$(BIN)/python benchmarks/startup.py
 	@# ends with an error while one of its limits is missed
 	$(BIN)/python benchmarks/finetune.py
 
