@@ -14,6 +14,7 @@ from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.data import duplicates
+from transferlab.data.module import PARTS
 from transferlab.data.samples import Splits
 from transferlab.data.target import Parts, describe
 from transferlab.diagnostics.watch import Watch
@@ -152,6 +153,8 @@ def prepared(
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
     data = building.batches(config, parts, source_data, strategy, task)
     diagnostics.check(module, data)
+    if from_source and not _pretrained(config):
+        data.decode(*PARTS)
     if from_source and config.source.pretrain is not None:
         rehearse(module, data)
     described = describe(parts)
@@ -205,6 +208,11 @@ def _watching(
         oracle=Oracle(rule, len(parts.classes), task.metric) if config.get("oracle") else None,
         averager=Averager(strategy.averaging),
     )
+
+
+def _pretrained(config: DictConfig) -> bool:
+    """Whether nobody need train for hours before this run trains."""
+    return config.source.pretrain is None or results.is_finished(results.folder(pretraining.config_of(config)))
 
 
 def _source_weights(config: DictConfig) -> str:

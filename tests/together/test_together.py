@@ -1,13 +1,17 @@
 """`hydra/launcher=vectorized`: every run says what it says alone, and what cannot be batched is trained too."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn import functional as F
 
 from records import alike, whole
 from transferlab import cli
+from transferlab.together.stack import Stack
 
 TOGETHER = "hydra/launcher=vectorized"
 WORDS = ["strategy=linear_probe", "source=digits", "target=digits", "backbone.widths=[4,8]", "batch_size=16"]
@@ -45,3 +49,67 @@ def test_runs_that_are_trained_together_say_what_each_says_alone(words: tuple[st
         assert "together" not in alone[name]["environment"]["runtime"]
         assert together[name]["cost"]["cache_hits"] == alone[name]["cost"]["cache_hits"] > 0
         alike(together[name], alone[name])
+
+
+def test_what_cannot_be_batched_is_trained_alone_and_the_reason_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["strategy=linear_probe,full_finetune", "seed=0,1", "target.labels=6", "trainer.max_epochs=1"]
+    found = sweep("s", *words, TOGETHER)
+    said = capsys.readouterr().err
+    assert "2 runs together: linear_probe" in said
+    assert "not together with others, as more than the head trains: full_finetune" in said
+    assert sorted(one["environment"]["runtime"].get("together", 1) for one in found.values()) == [1, 1, 2, 2]
+    assert {one["status"] for one in found.values()} == {"finished"}
+    assert len([line for line in said.splitlines() if "test/accuracy" in line]) == 4
+    sweep("s", *words, TOGETHER)
+    assert capsys.readouterr().err.count("finished before, skipped") == 4
+
+
+@pytest.mark.parametrize("head", [(), ("task/head=mlp", "task.head.dropout=0.5")], ids=["together", "alone"])
+def test_one_run_that_diverges_ends_alone(head: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    rates = "optimizer.lr=0.01,1e30,0.1"
+    assert cli.main(["train", "-m", *WORDS, "study=s", "target.labels=6", rates, *head, TOGETHER]) == 0
+    said = capsys.readouterr().err
+    found = [json.loads(file.read_text()) for file in Path("runs", "s").glob("*/run.json")]
+    states = {one["config"]["optimizer"]["lr"]: one["status"] for one in found}
+    assert states == {0.01: "finished", 0.1: "finished", 1e30: "diverged"}
+    assert "the training loss became NaN or infinite" in said
+    assert ("the head has a Dropout" in said) is bool(head)
+
+
+def test_each_run_has_a_tracker_run_of_its_own() -> None:
+    words = ["optimizer.lr=0.01,0.1", "target.labels=6", "tracker=wandb", "tracker.mode=offline"]
+    found = sweep("s", *words, TOGETHER)
+    assert {one["environment"]["runtime"]["together"] for one in found.values()} == {2}
+    assert len({one["tracker"]["run_id"] for one in found.values()}) == 2
+    for file in Path("runs", "s").glob("*/run.json"):
+        folder = file.parent / json.loads(file.read_text())["tracker"]["folder"]
+        assert list(folder.glob("*.wandb"))
+
+
+def test_a_stack_takes_the_steps_of_torchs_optimisers() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(3, 8, 5, generator=draw), torch.randint(0, 4, (3, 8), generator=draw)
+    for kind, more in (
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (torch.optim.Adam, {"amsgrad": True}),
+        (torch.optim.AdamW, {}),
+    ):
+        alone = [torch.nn.Linear(5, 4).double() for _ in range(3)]
+        own = [kind(head.parameters(), lr=0.1 * (n + 1), weight_decay=0.1 * n, **more) for n, head in enumerate(alone)]
+        heads = [torch.nn.Linear(5, 4).double() for _ in range(3)]
+        for head, other in zip(heads, alone, strict=True):
+            head.load_state_dict(other.state_dict())
+        stack = Stack(heads, F.cross_entropy, kind, [one.param_groups[0] for one in own])
+        for step in range(6):
+            rates = [0.1 * (n + 1) / (step + 1) for n in range(3)]
+            losses = stack.step(x.double(), y, rates)
+            for number, (head, optimizer) in enumerate(zip(alone, own, strict=True)):
+                optimizer.param_groups[0]["lr"] = rates[number]
+                optimizer.zero_grad()
+                loss = F.cross_entropy(head(x[number].double()), y[number])
+                loss.backward()
+                optimizer.step()
+                torch.testing.assert_close(losses[number], loss.detach())
+        for number, head in enumerate(heads):
+            stack.hand_out(number)
+            torch.testing.assert_close(head.state_dict(), alone[number].state_dict(), rtol=1e-12, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Labelled images in files: decoded when a batch asks for them, or once at the start."""
+"""Labelled images in files: decoded whenever a batch asks for them, or once."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from transferlab.data.samples import InMemory, fit_image
+from transferlab.data.samples import fit_image
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.base import Input, expect
@@ -109,8 +109,74 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """Images that are decoded and resized when a batch first asks for them, and then lie in memory as uint8.
+
+    Attributes:
+        images: with the shape of a backbone.
+        x: (N, C, H, W), of which those that `done` (N,) says are there.
+    """
+
+    images: Images
+    x: Tensor
+    done: Tensor
+
+    @classmethod
+    def of(cls, images: Images) -> "Decoded":
+        """None of them decoded yet."""
+        assert images.input is not None
+        # pages that nothing is written to take no memory
+        return cls(
+            images, torch.empty(len(images), *images.input.shape, dtype=torch.uint8), torch.zeros(len(images)) > 0
+        )
+
+    @property
+    def y(self) -> Tensor:
+        """Labels (N,)."""
+        return self.images.y
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        index = torch.as_tensor(indices)
+        if not (done := self.done[index]).all():
+            missing = torch.unique(index[~done])
+            self.x[missing] = self.images[missing.tolist()][0]
+            self.done[missing] = True
+        return self.x[index], self.y[index]
+
+    def decode(self) -> None:
+        """All of them.
+
+        Raises:
+            InputError: one is broken, or of other channels than the backbone takes.
+        """
+        if not self.done.all():
+            self[range(len(self))]
+
+    def take(self, indices: Tensor) -> "Decoded":  # noqa: D102
+        return Decoded(self.images.take(indices), self.x[indices], self.done[indices])
+
+    def relabelled(self, y: Tensor) -> "Decoded":  # noqa: D102
+        return replace(self, images=self.images.relabelled(y))
+
+    def prepared(self, input: Input) -> "Decoded":  # noqa: D102
+        return Decoded.of(self.images.prepared(input))
+
+    def fingerprint(self) -> str:  # noqa: D102
+        return self.images.fingerprint()
+
+    def digests(self) -> list[bytes]:  # noqa: D102
+        return self.images.digests()
+
+    def place(self, index: int) -> str:  # noqa: D102
+        return self.images.place(index)
+
+
+@dataclass(frozen=True)
 class Cached:
-    """Images that are decoded and resized once, when a backbone's shape is known, and then lie in memory as uint8."""
+    """Images that are decoded and resized once for a backbone's shape, see `Decoded`."""
 
     images: Images
 
@@ -131,8 +197,8 @@ class Cached:
     def relabelled(self, y: Tensor) -> "Cached":  # noqa: D102
         return Cached(self.images.relabelled(y))
 
-    def prepared(self, input: Input) -> InMemory:  # noqa: D102
-        return InMemory(*self.images.prepared(input)[range(len(self))])
+    def prepared(self, input: Input) -> Decoded:  # noqa: D102
+        return Decoded.of(self.images.prepared(input))
 
     def fingerprint(self) -> str:  # noqa: D102
         return self.images.fingerprint()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transferlab.data.duplicates import Identities, Traced, digests, identities
 from transferlab.data.ragged import Ragged
-from transferlab.data.samples import InMemory, Samples, Splits, groups
+from transferlab.data.samples import Deferred, InMemory, Samples, Splits, groups
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.inputs.text import TextInput
@@ -111,6 +111,10 @@ class Holed:
     def prepared(self, input: Input) -> Samples:
         """What lies in memory is changed once, there; the rest a batch at a time."""
         samples = self.samples.prepared(input)
+        if isinstance(samples, Deferred):
+            x, y = samples[range(len(samples))]
+            assert isinstance(x, Tensor)
+            samples = InMemory(x, y)
         if isinstance(samples, InMemory):
             return InMemory(self._zeroed_cells(samples.x, self.places), samples.y)
         if isinstance(samples, Ragged):

@@ -15,7 +15,7 @@ from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.batches import InOrder, Shuffled, Stream, Ticket
 from transferlab.data.loading import Loader, Passed
 from transferlab.data.rows import Rows
-from transferlab.data.samples import InMemory, Samples, Splits
+from transferlab.data.samples import Deferred, InMemory, Samples, Splits
 from transferlab.data.target import Parts
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
@@ -25,6 +25,8 @@ from transferlab.values import Entered, Value
 Domain: TypeAlias = tuple[Value, Tensor]
 """Inputs x as the backbone takes them, and labels y (B, ...)."""
 
+PARTS = ("target", "source", "val", "test")
+"""Of a run's data: training samples of both domains, held-out labels, the test split."""
 EVALUATION_BATCH = 256
 """Samples of a batch of validation or test."""
 _NO_SOURCE = "the strategy reads source data, but this source has none; choose e.g. source=mnist5k"
@@ -186,6 +188,19 @@ class TransferData(LightningDataModule):
             return x, x
         return x, y
 
+    def decode(self, *parts: str) -> None:
+        """Bring samples into memory that will lie there, so that what is wrong with one shows before the first step.
+
+        Args:
+            parts: as for `enter`.
+
+        Raises:
+            InputError: one cannot be read, or does not fit the backbone.
+        """
+        for part in parts:
+            if isinstance(samples := self._samples(part), Deferred):
+                samples.decode()
+
     def enter(self, part: str, passed: Passed | None) -> None:
         """From its next pass on, a part gives batches that have entered the net, or None: as they are read.
 
@@ -211,14 +226,16 @@ class TransferData(LightningDataModule):
         Args:
             part: as for `enter`.
         """
-        parts = {"target": self.train, "source": self.source, "val": self.val, "test": self.test}
-        if (samples := parts[part]) is None:
+        if (samples := self._samples(part)) is None:
             return None
         workers = 0 if _at_hand(samples) else self.workers
         if part not in ("target", "source") or not self._augmentations[part]:
             return Rows(samples, None, 1, lambda asked: self._fetching(samples, asked, workers))
         training = self._training(samples, part)
         return Rows(samples, training.seed, self._views or 1, lambda asked: self._fetching(training, asked, workers))
+
+    def _samples(self, part: str) -> Any:
+        return {"target": self.train, "source": self.source, "val": self.val, "test": self.test}[part]
 
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)
@@ -249,7 +266,7 @@ class TransferData(LightningDataModule):
 
 def _at_hand(samples: Samples) -> bool:
     """Whether a batch is fetched in less time than a process takes to send it."""
-    return isinstance(samples, InMemory)
+    return isinstance(samples, InMemory | Deferred)
 
 
 def _whole(batch: Any) -> Any:

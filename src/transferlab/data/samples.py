@@ -84,6 +84,19 @@ class Splits:
     unlabelled: int = 0
 
 
+@runtime_checkable
+class Deferred(Protocol):
+    """Samples that are brought into memory when they are first asked for."""
+
+    def decode(self) -> None:
+        """Bring all of them now, so that what is wrong with one shows.
+
+        Raises:
+            InputError: one cannot be read, or does not fit the backbone.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class InMemory:
     """Samples that lie in memory: x is (N, C, H, W) uint8 for images or (N, D) float32 for tables."""

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError, nbytes, taken_apart
 from transferlab.cache.store import Shelf, Store
-from transferlab.data.module import TransferData
+from transferlab.data.module import PARTS, TransferData
 from transferlab.data.rows import DIGEST, Rows
 from transferlab.flops import operations
 from transferlab.module import TransferModule
 from transferlab.values import Entered, Pair, Seq, Value
 
-PARTS = ("target", "source", "val", "test")
 _FORMAT = 2
 _BATCH = 64
 

@@ -74,6 +74,7 @@ class PrefixCache(Callback):
         self._expected: list[int] | None = None  # how many of the first stages are frozen from this epoch on
         self._off = settings.use == "off"
         self._served = 0
+        self._decoded = False
         self._depths: dict[frozenset[str], int] = {}
         self._keys: dict[int, str] = {}
         self._entered: dict[str, Batches | None] = {}
@@ -92,6 +93,7 @@ class PrefixCache(Callback):
         """Choose where this epoch's batches enter."""
         module, epoch = cast(TransferModule, pl_module), trainer.current_epoch
         if self._off:
+            self._decode(trainer)
             return
         with undisturbed(module), self._tried(trainer):
             still = self._still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
@@ -105,6 +107,7 @@ class PrefixCache(Callback):
             for boundary in self.kept:
                 self._keys[boundary] = found.key(boundary)
             self._enter(found, max((one for one in self.kept if one <= still[0]), default=0), _FITTED)
+        self._decode(trainer)
         module.freeze_in(epoch)
         for part in ("target", "source"):
             if (batches := self._entered.get(part)) is not None and self._found is not None:
@@ -141,6 +144,17 @@ class PrefixCache(Callback):
             kind = torch.bfloat16 if self.settings.dtype == "bfloat16" else None
             self._found = Activations(trainer, module, data, self.store, kind, self.about)
         return self._found
+
+    def _decode(self, trainer: Trainer) -> None:
+        """Before the first step, bring into memory the samples that will be read: of a broken one is said so now."""
+        if self._decoded:
+            return
+        self._decoded = True
+        entered = {part for part, batches in self._entered.items() if batches is not None}
+        if self._found is not None and self.kept and self._found.ready(max(self.kept), ["test"]):
+            entered.add("test")
+        data = cast(TransferData, cast(Any, trainer).datamodule)
+        data.decode(*(part for part in (*_FITTED, "test") if part not in entered))
 
     def _plan(self, found: Activations, still: Sequence[int]) -> None:
         """Decide what is kept for the epochs to come.
