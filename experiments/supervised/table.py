@@ -11,7 +11,8 @@ from scipy import stats
 
 runs = pd.read_csv(sys.argv[1])
 runs["labels"] = runs["target"].str.extract(r"target\.labels=(\d+)").astype(int)
-runs["rate"] = runs["strategy"].str.extract(r"optimizer\.lr=(\S+)")
+# a rate that every strategy was given stands beside the target, one that some were given beside the strategy
+runs["rate"] = (runs["target"] + " " + runs["strategy"]).str.extract(r"optimizer\.lr=(\S+)")
 runs["score"] *= 100
 
 rows = {}

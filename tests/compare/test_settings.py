@@ -73,15 +73,26 @@ def test_every_output_of_a_comparison_by_a_key_can_be_made(tmp_path, write_run):
     assert found.trials.empty
 
 
-@pytest.mark.parametrize("key", ["diagnostics", "oracle", "twins", "tracker", "workers", "study"])
+@pytest.mark.parametrize("key", ["diagnostics", "oracle", "twins", "tracker", "workers", "study", "cache"])
 def test_what_is_only_measured_or_kept_beside_makes_no_variant(key, tmp_path, write_run):
-    values = {"diagnostics": ({"cka": None}, {"cka": {"every": 1}}), "tracker": ({"mode": "a"}, {"mode": "b"})}
+    values = {
+        "diagnostics": ({"cka": None}, {"cka": {"every": 1}}),
+        "tracker": ({"mode": "a"}, {"mode": "b"}),
+        "cache": ({"use": "off", "dtype": "bfloat16", "views": 0}, {"use": "on", "dtype": "float32", "gigabytes": 3}),
+    }
     for seed, value in enumerate(values.get(key, (False, True))):
         write_run("l2_sp", seed, config={key: value})
     found = table(tmp_path)
     assert set(found["strategy"]) == {"l2_sp"}
     assert set(found["target"]) == {"digits"}
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("cache", [{"use": "on", "dtype": "bfloat16"}, {"use": "off", "views": 2}])
+def test_what_of_the_cache_changes_numbers_makes_a_variant_beside_runs_that_knew_none(cache, tmp_path, write_run):
+    write_run("l2_sp", 0)
+    write_run("l2_sp", 0, config={"cache": cache})
+    assert len(set(table(tmp_path)["strategy"])) + len(set(table(tmp_path)["target"])) == 3
 
 
 def test_a_switch_of_diagnostics_makes_no_second_run_of_a_seed(tmp_path, write_run):

@@ -16,7 +16,8 @@ from transferlab.results import COMPUTING
 
 # What does not make a run another one to compare: where it lies, who watches it, what is measured beside it.
 _NOT_COMPARED = frozenset(
-    {"seed", "study", "paths", "tracker", "axes", "workers", "diagnostics", "oracle", "twins", "hydra", "defaults"}
+    {"seed", "study", "paths", "tracker", "axes", "workers", "cache"}
+    | {"diagnostics", "oracle", "twins", "hydra", "defaults"}
 )
 _ROUND_OFF = tuple(f"trainer.{key}" for key in COMPUTING)
 # of an epoch, what is no number that makes a curve
@@ -77,11 +78,16 @@ class Run:
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """The config keys that two runs of one strategy may differ in, as text."""
-        return {
+        found = {
             key: str(value)
             for key, value in self.config.items()
             if _top(key) not in _NOT_COMPARED and not key.endswith(_ROUND_OFF)
         }
+        # what of the cache changes numbers; runs from before there was one changed none
+        used = self.config.get("cache.use", "off") != "off"
+        found["cache.dtype"] = str(self.config.get("cache.dtype") if used else "float32")
+        found["cache.views"] = str(self.config.get("cache.views") or 0)
+        return found
 
 
 def run_of(record: Mapping[str, Any], where: str) -> Run:
