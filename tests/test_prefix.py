@@ -1,15 +1,19 @@
 """Batches that enter the net behind its frozen stages: a run says the same, and survives whatever happens to files."""
 
 import signal
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from records import alike, record
 from transferlab import cli
 from transferlab.cache import columns
+from transferlab.data.images import Images
 from transferlab.module import TransferModule
 
 EPOCHS, BATCHES = 4, 4  # 48 training samples by 12
@@ -271,3 +275,50 @@ def test_a_file_that_cannot_be_read_keeps_nobody_from_listing_and_clearing():
     assert cli.main(["cache"]) == 0
     assert cli.main(["cache", "clear"]) == 0
     assert not list(Path("cache/activations").glob("*/*"))
+
+
+def photographs(folder: Path) -> list[str]:
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 4)):
+        for label in ("a", "b"):
+            (folder / part / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(0, 255, (9, 9, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / part / label / f"{number}.png")
+    return ["target=folder", f"target.data.root={folder}", "backbone.input.shape=[3,8,8]", "diagnostics=none"]
+
+
+def whole_but_for_pixels(png: bytes) -> bytes:
+    """A picture that Pillow verifies and cannot decode: the packed pixels end too early, with a right checksum."""
+    start = png.index(b"IDAT") - 4
+    length = int.from_bytes(png[start : start + 4], "big")
+    packed = png[start + 8 : start + 8 + length // 2]
+    chunk = len(packed).to_bytes(4, "big") + b"IDAT" + packed + zlib.crc32(b"IDAT" + packed).to_bytes(4, "big")
+    return png[:start] + chunk + png[start + 12 + length :]
+
+
+def test_images_whose_activations_are_all_kept_are_not_decoded_but_a_few_to_look_at(place, monkeypatch):
+    own = photographs(place / "photographs")
+    first = run("linear_probe", *own, "cache=on", study="first")
+    decoded, decode = [], Images._decoded
+
+    def counted(images, position):
+        decoded.append(position)
+        return decode(images, position)
+
+    monkeypatch.setattr(Images, "_decoded", counted)
+    second = run("linear_probe", *own, "cache=on", study="second")
+    alike(first, second, exactly=True)
+    assert len(decoded) == 6  # two of training, validation and test each, of 20 in all
+
+
+@pytest.mark.parametrize("broken", ["train/a/3.png", "test/b/2.png"])
+@pytest.mark.parametrize("cache", ["on", "off"])
+def test_an_image_that_cannot_be_decoded_is_found_before_the_first_step(place, broken, cache, capsys, monkeypatch):
+    own = photographs(place / "photographs")
+    run("linear_probe", *own, "cache=off", study="first")
+    file = place / "photographs" / broken
+    file.write_bytes(whole_but_for_pixels(file.read_bytes()))
+    monkeypatch.setattr(TransferModule, "training_step", lambda *given: pytest.fail("a step was taken"))
+    assert cli.main(words("linear_probe", "study=s", *own, f"cache={cache}")) == 1
+    assert f"{broken} is no readable image" in capsys.readouterr().err

@@ -155,7 +155,6 @@ def prepared(
     diagnostics.check(module, data)
     if from_source and not _pretrained(config):
         data.decode(*PARTS)
-    if from_source and config.source.pretrain is not None:
         rehearse(module, data)
     described = describe(parts)
 

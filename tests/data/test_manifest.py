@@ -134,5 +134,5 @@ def test_an_image_of_other_channels_is_named(read, tmp_path):
         if i != 4:
             Image.new("L", (8, 8), i).save(tmp_path / "images" / f"{i}.png")
     with pytest.raises(InputError, match=r"4.png: the images have 3 channels, .* takes 1"):
-        read().train.prepared(ArrayInput.of(1, 8, 8))
+        read().train.prepared(ArrayInput.of(1, 8, 8)).decode()
     assert len(read().train.prepared(ArrayInput.of(3, 8, 8))) == 6  # grey is repeated

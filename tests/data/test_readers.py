@@ -329,7 +329,7 @@ def test_a_corrupt_file_of_a_folder_is_refused_by_its_path(folders):
     bad.write_bytes(bad.read_bytes()[:40])
     read = image_folder(str(folders), "train", "test", True)
     with pytest.raises(InputError, match=str(bad)):
-        read.train.prepared(ArrayInput.of(3, 8, 8))
+        read.train.prepared(ArrayInput.of(3, 8, 8)).decode()
 
 
 def test_folders_that_cannot_be_read_are_refused_by_their_path(folders):
@@ -405,7 +405,7 @@ def test_a_corrupt_image_of_a_torchvision_set_is_refused_by_its_number(folders):
     (folders / "train" / "bees" / "1.png").write_bytes(b"broken")
     read = named("ImageFolder", str(folders / "train"), False, True)
     with pytest.raises(InputError, match=r"ImageFolder\[3\] is no readable image"):
-        read.train.prepared(ArrayInput.of(3, 8, 8))
+        read.train.prepared(ArrayInput.of(3, 8, 8)).decode()
 
 
 @pytest.mark.parametrize("name", ["MNIST", "CIFAR10", "SVHN", "Flowers102", "Caltech101"])

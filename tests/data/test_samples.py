@@ -214,11 +214,18 @@ def test_a_nan_in_an_image_sized_input_is_found():
 def test_decoding_lazily_gives_what_decoding_once_gives(tmp_path):
     lazy = images(image_files(tmp_path))
     cached = Cached(lazy).prepared(ArrayInput.of(3, 16, 16))
-    assert isinstance(cached, InMemory)
+    assert lazy.load.opened == []
+    assert torch.equal(cached[[4, 1, 4]][0], lazy.prepared(ArrayInput.of(3, 16, 16))[[4, 1, 4]][0])
+    lazy.load.opened.clear()
+    cached.decode()
+    assert sorted(lazy.load.opened) == [0, 2, 3, 5]  # those that nobody has asked for
+    lazy.load.opened.clear()
     for index in range(len(lazy)):
-        x, y = lazy.prepared(ArrayInput.of(3, 16, 16))[[index]]
-        assert torch.equal(x[0], cached.x[index])
-        assert y[0] == cached.y[index]
+        x, y = cached[[index]]
+        assert lazy.load.opened == []
+        assert torch.equal(x, lazy.prepared(ArrayInput.of(3, 16, 16))[[index]][0])
+        assert y[0] == lazy.y[index]
+        lazy.load.opened.clear()
 
 
 def test_a_decoded_image_is_pils_own_resized_by_torchvision(tmp_path):
@@ -302,7 +309,7 @@ def test_a_corrupt_image_is_refused_by_its_name(name, content, tmp_path):
     with pytest.raises(InputError, match=rf"{name} is no readable image.*repair or remove"):
         images([*good, bad]).prepared(ArrayInput.of(3, 8, 8))[[0, 1]]
     with pytest.raises(InputError, match=name):
-        Cached(images([*good, bad])).prepared(ArrayInput.of(3, 8, 8))
+        Cached(images([*good, bad])).prepared(ArrayInput.of(3, 8, 8)).decode()
 
 
 def test_equal_samples_in_memory_have_equal_fingerprints():
