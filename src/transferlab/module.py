@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
 
 from transferlab.backbones.base import Backbone
 from transferlab.errors import DivergedError, InputError
@@ -77,8 +78,12 @@ class TransferModule(LightningModule):
     @property
     def measured(self) -> tuple[str, ...]:
         """Names of what validation measures."""
-        metrics = cast(Any, self._metrics["val_metrics"])
+        metrics = cast(Any, self.metrics("val"))
         return ("val/loss", *(f"val/{name}" for name in metrics))
+
+    def metrics(self, split: str) -> MetricCollection:
+        """Those of `val` or `test`, which whoever takes them resets."""
+        return cast(MetricCollection, self._metrics[f"{split}_metrics"])
 
     def configure_optimizers(self) -> Any:
         """All parameters from step 0; a rate of its own clock for each group."""
@@ -187,7 +192,7 @@ class TransferModule(LightningModule):
     def _evaluate(self, batch: tuple[Value, Tensor], split: str) -> Any:
         x, y = batch
         _, _, outputs = base.observe(self.backbone, self.head, x)
-        metrics = cast(Any, self._metrics[f"{split}_metrics"])
+        metrics = cast(Any, self.metrics(split))
         metrics.update(*self.task.scored(outputs, y))
         # what the test split says goes into the record alone, never before the end into a log
         options: dict[str, Any] = {"on_step": False, "on_epoch": True, "logger": split == "val"}

@@ -136,7 +136,8 @@ def prepared(
     task: Task = building.build(config.task)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
     known = building.net_key(config, task, from_source)
-    backbone = (nets or {}).get(known) or building.net(config, task)
+    shared = (nets or {}).get(known)
+    backbone = shared or building.net(config, task)
     diagnostics = building.diagnostics(config)
     watching = _watching(config, folder, strategy, parts, task, diagnostics.watch, from_source)
     trainer = building.trainer(config, folder / RESUME, watching.callbacks)
@@ -146,8 +147,9 @@ def prepared(
         net = building.adapted(config, backbone, strategy)
         return building.module(config, net, strategy, task, parts, source_data, from_source, weights, teachers)
 
+    source = _source_weights(config) if from_source and shared is not None else None
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
-    module = assembled()
+    module = assembled(source)
     watching.keep.check(module.measured if parts.val is not None else ())
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
@@ -159,17 +161,17 @@ def prepared(
     described = describe(parts)
 
     before = time.perf_counter()
-    source, exam = _source_weights(config) if from_source else None, None
-    if source is not None:
-        if nets is None or known not in nets:
-            backbone_weights.load(backbone, source)
-        if watching.watch.examines:
-            exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
+    exam = None
+    if from_source and shared is None:
+        source = _source_weights(config)
+        backbone_weights.load(backbone, source)
+    if source is not None and watching.watch.examines:
+        exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
     if nets is not None:
         nets[known] = backbone
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
-    if source is not None:
+    if source is not None and shared is None:
         module = assembled(source)
     taught = [str(Path(one.folder) / results.SELECTED) for one in strategy.teachers.values() if one.folder is not None]
     on_cpu = trainer.strategy.root_device.type == "cpu"

@@ -28,10 +28,14 @@ class Unchanged(Callback):
         self.path = folder / FILE
         self.changed: set[str] = set()
         self._written = False
+        self._trained: tuple[str, ...] | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count in what this epoch may have changed."""
-        self.changed |= set(pl_module.state_dict()) - _still(pl_module)
+        """Count in what this epoch may have changed: what the one before may have, if the same stages trained."""
+        trained = getattr(pl_module, "trainable", None)
+        if trained is None or trained != self._trained:
+            self.changed |= set(pl_module.state_dict()) - _still(pl_module)
+            self._trained = trained
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the rest out of a checkpoint, once it lies beside it."""

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -71,23 +71,14 @@ class Images:
 
     @cached_property
     def _digests(self) -> list[bytes]:
-        return [hashlib.blake2b(self._content(p), digest_size=16).digest() for p in self.positions.tolist()]
+        return [self._digest(position) for position in self.positions.tolist()]
 
-    def _content(self, position: int) -> bytes:
+    def _digest(self, position: int) -> bytes:
         name = self.names[position]
-        return self._bytes(name) if Path(name).is_file() else self._pixels(position)
-
-    def _bytes(self, file: str) -> bytes:
-        """A file's bytes, once it is known to be an image: a broken one is found before training, not in the test."""
-        content = Path(file).read_bytes()
-        try:
-            Image.open(io.BytesIO(content)).verify()
-        except Exception as error:  # Pillow's readers raise nearly anything
-            raise InputError(f"{file} is no readable image: {error}; repair or remove it") from error
-        return content
-
-    def _pixels(self, position: int) -> bytes:
-        return bytes(self._decoded(position).numpy().tobytes())
+        if not Path(name).is_file():
+            return _hashed(self._decoded(position).numpy().tobytes())
+        state = Path(name).stat()
+        return _digest_of_file(name, state.st_mtime_ns, state.st_size)
 
     def _fitted(self, position: int, input: ArrayInput) -> Tensor:
         decoded = self._decoded(position)[None]
@@ -208,6 +199,30 @@ class Cached:
 
     def place(self, index: int) -> str:  # noqa: D102
         return self.images.place(index)
+
+
+@cache
+def _digest_of_file(file: str, changed: int, size: int) -> bytes:
+    """Of the bytes of an image; read once by a process, as all runs of a sweep ask, while the file stays as it is.
+
+    Args:
+        file: its path.
+        changed: when, in nanoseconds.
+        size: in bytes.
+
+    Raises:
+        InputError: it is none, which is found before training and not in the test.
+    """
+    content = Path(file).read_bytes()
+    try:
+        Image.open(io.BytesIO(content)).verify()
+    except Exception as error:  # Pillow's readers raise nearly anything
+        raise InputError(f"{file} is no readable image: {error}; repair or remove it") from error
+    return _hashed(content)
+
+
+def _hashed(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 class Opened:

@@ -14,6 +14,7 @@ from transferlab.cache.packing import UncacheableError
 from transferlab.data.module import EVALUATION_BATCH
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.oracle import evaluate
+from transferlab.prefix.activations import Activations
 from transferlab.training import Run
 from transferlab.values import Entered
 
@@ -39,8 +40,12 @@ class Features:
         return [(Entered(x, {}, None, self.flops), y) for x, y in parts]
 
 
-def features(run: Run) -> dict[str, Features]:
+def features(run: Run, known: dict[int, Activations] | None = None) -> dict[str, Features]:
     """Of all parts of the data of a run that has a `Seat`, from the cache, where they are put if they are not there.
+
+    Args:
+        run: in which the net does not train.
+        known: what earlier runs' activations know of their nets, by these; this run's are put there.
 
     Raises:
         UncacheableError: they cannot be kept by sample, or another process computes them.
@@ -55,6 +60,8 @@ def features(run: Run) -> dict[str, Features]:
     found = {}
     with undisturbed(run.module):
         kept = run.watching.cache.activations(run.trainer, run.module)
+        if known is not None:
+            kept.follow(known.setdefault(id(run.module.backbone), kept))
         boundary = len(run.module.backbone.stages)
         kept.size(boundary)
         for part, rows in kept.rows.items():
@@ -80,11 +87,10 @@ def measured(
         part: `val` or `test`.
         seen: is shown each batch's outputs, the batch and its number.
     """
-    metrics = run.module.task.metrics(len(run.parts.classes)).to(run.module.device)
     run.watching.cache.count(len(parts[part].y))
     numbers = count()
     shown = None if seen is None else lambda outputs, batch: seen(outputs, batch, next(numbers))
-    found = evaluate(run.trainer, run.module, parts[part].batches, metrics, shown)
+    found = evaluate(run.trainer, run.module, parts[part].batches, run.module.metrics(part), shown)
     return {name.replace("test/", f"{part}/", 1): value for name, value in found.items()}
 
 

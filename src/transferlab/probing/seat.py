@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from transferlab.optim import set_rates
+from transferlab.tracking import NoTracker
 from transferlab.training import Run
 
 
@@ -45,7 +46,7 @@ class Seat:
         self.max_epochs = epochs or int(run.trainer.max_epochs or 1)
         self.estimated_stepping_batches = steps * self.max_epochs
         self.callback_metrics: dict[str, Tensor | float] = {}
-        self.logger = Notes()
+        self.logger = None if isinstance(run.tracker, NoTracker) else Notes()
         trainer = cast(Any, run.trainer)
         trainer.strategy.connect(run.module)
         trainer._data_connector.attach_data(run.module, datamodule=run.data)
@@ -77,6 +78,7 @@ class Seat:
 
     def start(self) -> None:
         """Before the first epoch."""
+        self.run.module.freeze_in(0)  # and so it stays
         self.call("setup", "fit")
         self.call("on_fit_start")
 
@@ -84,15 +86,20 @@ class Seat:
         """An epoch begins."""
         self.current_epoch = epoch
         self._scheduler.last_epoch = self.global_step
-        self.run.module.freeze_in(epoch)
         set_rates(self._scheduler)
         self.call("on_train_epoch_start")
+
+    def tell(self) -> None:
+        """Log what was kept, now that there is a logger."""
+        if self.logger is not None and self.trainer.logger is not None:
+            self.logger.tell(self.trainer.logger)
 
     def end(self, metrics: Mapping[str, float]) -> None:
         """An epoch ends: what it measured is kept, and logged as Lightning does."""
         self.global_step += self.steps
         self.callback_metrics = dict(metrics)
-        self.logger.log_metrics({**metrics, "epoch": self.current_epoch}, self.global_step - 1)
+        if self.logger is not None:
+            self.logger.log_metrics({**metrics, "epoch": self.current_epoch}, self.global_step - 1)
         self.call("on_train_epoch_end")
 
     @property

@@ -59,8 +59,7 @@ def solve(run: Run, solver: LBFGS) -> Scored:
     run.watching.history.seconds = time.perf_counter() - began
     run.watching.history.samples = asked * len(y)
     run.watching.flops.sets = _operations(run, parts["target"], exact, asked)
-    if run.trainer.logger is not None:
-        seat.logger.tell(run.trainer.logger)
+    seat.tell()
     return partial(tested, run, parts)
 
 

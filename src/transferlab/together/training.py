@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
 from transferlab.errors import DivergedError
+from transferlab.prefix.activations import Activations
 from transferlab.probing.features import features, tested
 from transferlab.probing.seat import Seat
 from transferlab.record import title
@@ -30,6 +31,19 @@ from transferlab.trust import check_located_targets
 _log = logging.getLogger(__name__)
 _MOST = 1e9
 """Bytes of the features of runs that are trained together, at most."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What runs have in common.
+
+    Attributes:
+        nets: by what they are.
+        known: what is known of their activations, by net.
+    """
+
+    nets: dict[str, Backbone] = field(default_factory=dict)
+    known: dict[int, Activations] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,13 +76,13 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
         By folder: the record, or the exception that ended the run. What is not there is to be trained by itself.
     """
     quiet()
-    nets: dict[str, Backbone] = {}
+    shared = Shared()
     forms: dict[str, list[Member]] = {}
     ended: dict[Path, Record | Exception] = {}
     reasons: dict[str, list[str]] = {}
     with ExitStack() as everything:
         for config in configs:
-            found = _member(config, nets, everything)
+            found = _member(config, shared, everything)
             if isinstance(found, str):
                 reasons.setdefault(found, []).append(title(config))
             elif found is not None:
@@ -86,7 +100,7 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
     return ended
 
 
-def _member(config: DictConfig, nets: dict[str, Backbone], everything: ExitStack) -> Member | str | None:
+def _member(config: DictConfig, shared: Shared, everything: ExitStack) -> Member | str | None:
     """A run that is ready, or why it is to be trained alone; None: its job will say what there is to say."""
     began = time.perf_counter()
     folder = results.folder(config)
@@ -102,12 +116,12 @@ def _member(config: DictConfig, nets: dict[str, Backbone], everything: ExitStack
             return None
         tracker, record = train.begun(config, folder)
         with train.computing(config, record):
-            run = train.prepared(config, folder, tracker, record, nets)
+            run = train.prepared(config, folder, tracker, record, shared.nets)
             if reason := apart(run):
                 held.close()
                 return reason
             seat = Seat(run, steps(run))
-            fitting = Fitting(seat, features(run))
+            fitting = Fitting(seat, features(run, shared.known))
             if reason := apart_by_steps(fitting):
                 held.close()
                 return reason
@@ -167,8 +181,7 @@ def _settled(one: Member) -> Record | Exception:
             if one.fitting.error is not None:
                 raise one.fitting.error
             run.trainer.logger = run.tracker.start(run.card())
-            if run.trainer.logger is not None:
-                seat.logger.tell(run.trainer.logger)
+            seat.tell()
             if not all(tensor.isfinite().all() for tensor in run.module.head.state_dict().values()):
                 raise DivergedError("the weights became NaN or infinite in the last epoch")
             run.settle(partial(tested, run, one.fitting.parts))
