@@ -172,7 +172,7 @@ def command(args: argparse.Namespace, words) -> None:
     own += [f"backbone.widths=[{FEATURES}]", "source=none", "strategy=linear_probe", "strategy.start=random"]
     own += ["optimizer=sgd", "scheduler=constant", f"batch_size={BATCH}", "cache=on", "target.validation=0"]
     own += [f"trainer.max_epochs={args.epochs}", "selection=last", "trainer.accelerator=cpu", "tracker=none"]
-    own += ["diagnostics=none", f"paths.runs={args.place}/runs", f"paths.cache={args.place}/cache"]
+    own += ["diagnostics=none", f"paths.runs={args.place}/{args.turn}", f"paths.cache={args.place}/cache"]
     if cli.main(["train", *own, *words]):
         sys.exit("the run failed")
 

@@ -32,6 +32,7 @@ PLACES = {
     "strategy/teacher": ("kd", "+strategy/teacher@strategy.teachers.{name}"),
     "strategy/averaging": ("scratch", "+strategy/averaging"),
     "strategy/adapter": ("scratch", "+strategy/adapter"),
+    "strategy/solver": ("linear_probe", "+strategy/solver"),
     "strategy/interpolation": ("scratch", "+strategy/interpolation"),
     "strategy/weight": ("l2_sp", "+strategy/weight@strategy.losses.l2_sp.weight"),
 }
@@ -163,9 +164,10 @@ def assert_trained(record: dict) -> None:
     """A real run: every term of its loss is in the history and is a number, and weights were changed by it."""
     assert record["status"] == "finished", record["reason"]
     assert record["cost"]["samples"] >= (STEPS - 1) * 16
-    (row,) = record["history"]
-    for name in ("task", *record["config"]["strategy"]["losses"]):
-        assert isfinite(row[f"train/{name}_loss"])
+    solver = record["config"]["strategy"]["solver"]
+    assert len(record["history"]) == (1 if solver is None else len(solver["penalties"]))
+    for row in record["history"]:
+        assert all(isfinite(row[f"train/{name}_loss"]) for name in ("task", *record["config"]["strategy"]["losses"]))
     assert 0 <= record["metrics"]["selected"]["test/accuracy"] <= 1
     assert 0 < record["cost"]["trainable_parameters"] <= record["cost"]["total_parameters"]
 

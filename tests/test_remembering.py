@@ -121,10 +121,11 @@ def test_jobs_that_differ_in_single_values_are_composed_once(monkeypatch: pytest
 
 
 def test_another_process_is_sent_no_memory() -> None:
+    cloudpickle = pytest.importorskip("cloudpickle", reason="launchers of processes bring cloudpickle")
     loader, _ = loaders()
-    empty = len(pickle.dumps(loader))
+    empty = len(cloudpickle.dumps(loader))
     first = loader.load_configuration("train", ["seed=1"], RunMode.RUN)
-    sent = pickle.dumps(loader)
+    sent = cloudpickle.dumps(loader)
     assert len(sent) < empty + 100_000
     assert pickle.loads(sent).load_configuration("train", ["seed=1"], RunMode.RUN) == first
 

@@ -36,6 +36,7 @@ def strategy(**changes):
         "teachers": {},
         "averaging": None,
         "interpolation": None,
+        "solver": None,
     }
     return Strategy(**(parts | changes))
 

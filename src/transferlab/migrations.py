@@ -50,6 +50,7 @@ _LATER: dict[str, dict[str, Any]] = {
         "teachers": {},
         "averaging": None,
         "interpolation": None,
+        "solver": None,
     },
     "transferlab.tasks.classification.Classification": {
         "metric": "accuracy",

@@ -43,7 +43,7 @@ class Strategy:
     teachers: Mapping[str, Named]
     averaging: Averaging | None
     interpolation: Interpolation | None
-    solver: LBFGS | None = None
+    solver: LBFGS | None
 
     def __post_init__(self) -> None:
         allowed = {"start": ("source", "random"), "head": ("new", "source"), "frozen_batchnorm": ("still", "trains")}

@@ -203,6 +203,11 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.name.startswith("_"))
 
 
+def stepping() -> list[str]:
+    """The strategies that take steps: all but those whose head is solved for."""
+    return [name for name in options("strategy") if name != "linear_probe_lbfgs"]
+
+
 def drawn(size: int, of: Sequence[Any]) -> list[Any]:
     """Some of them by the day's seed, in their order; all with TRANSFERLAB_MATRIX_WHOLE=1."""
     seed = os.environ.get("TRANSFERLAB_MATRIX_SEED")

@@ -92,7 +92,7 @@ def move(net: torch.nn.Module) -> None:
         weight += NOISE * torch.randn(weight.shape, generator=generator)
 
 
-@pytest.mark.parametrize("strategy", cells.drawn(12, cells.options("strategy")))
+@pytest.mark.parametrize("strategy", cells.drawn(12, cells.stepping()))
 def test_a_strategy_lowers_its_own_loss(strategy, folder, beside, monkeypatch):
     monkeypatch.chdir(folder)
     beside(looks := [], Looking)

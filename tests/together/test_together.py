@@ -34,7 +34,14 @@ def sweep(study: str, *words: str) -> dict[str, dict[str, Any]]:
     "words",
     [
         ("optimizer=sgd", "optimizer.lr=0.01,0.1", "optimizer.weight_decay=0,0.01", "target.labels=7", "oracle=true"),
-        ("optimizer=adamw", "optimizer.lr=0.001,0.1", "seed=0,1", "task/head=mlp", "task.head.widths=[6]"),
+        (
+            "optimizer=adamw",
+            "optimizer.lr=0.001,0.1",
+            "seed=0,1",
+            "task/head=mlp",
+            "task.head.widths=[6]",
+            "trainer.precision=64-true",
+        ),
         ("optimizer=adam", "optimizer.weight_decay=0,0.1", "target.labels=6,9", "seed=0,1", "task/head=cosine"),
     ],
     ids=["sgd", "adamw", "adam"],

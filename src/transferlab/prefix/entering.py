@@ -87,7 +87,7 @@ class PrefixCache(Callback):
 
     def count(self, samples: int) -> None:
         """Samples have entered without this callback."""
-        self._served += samples
+        self._served += samples if self.settings.use != "off" else 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose where this epoch's batches enter."""

@@ -48,6 +48,7 @@ class Seat:
         self.callback_metrics: dict[str, Tensor | float] = {}
         self.logger = None if isinstance(run.tracker, NoTracker) else Notes()
         trainer = cast(Any, run.trainer)
+        trainer.precision_plugin.convert_module(run.module)
         trainer.strategy.connect(run.module)
         trainer._data_connector.attach_data(run.module, datamodule=run.data)
         run.module.trainer = cast(Trainer, self)

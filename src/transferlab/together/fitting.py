@@ -80,12 +80,15 @@ def _epoch(stack: Stack, seats: Sequence[Seat], x: Tensor, y: Tensor, epoch: int
     """One pass over the target of each run; the sums of their losses over samples, (R,)."""
     tickets = [_tickets(seat, epoch) for seat in seats]
     samples = sum(map(len, tickets[0]))
-    runs = torch.arange(len(seats), device=x.device)[:, None]
+    first = torch.arange(len(seats), device=x.device)[:, None] * x.shape[1]
     sums = x.new_zeros(len(seats))
     for step, batches in enumerate(zip(*tickets, strict=True)):
         rows = torch.tensor(batches, device=x.device)
+        # one index over all runs' samples gathers several times faster than one for runs and one for samples
+        at = (first + rows).flatten()
+        taken = [one.flatten(0, 1).index_select(0, at).reshape(*rows.shape, *one.shape[2:]) for one in (x, y)]
         rates = [seat.rate(seat.global_step + step) for seat in seats]
-        sums += stack.step(x[runs, rows], y[runs, rows], rates) * rows.shape[1]
+        sums += stack.step(taken[0], taken[1], rates) * rows.shape[1]
     for seat in seats:
         seat.run.watching.history.samples += samples
         seat.run.watching.cache.count(samples)
