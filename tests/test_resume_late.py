@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from transferlab import cli, train
+from transferlab import cli, training
 
 TINY = [
     *("train", "source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10", "target=digits"),
@@ -44,18 +44,18 @@ def outcome(runs: Path) -> dict:
 def test_a_run_stopped_after_its_last_step_ends_the_same(strategy, place, tmp_path, monkeypatch):
     words = [*TINY, *STRATEGIES[strategy], f"paths.runs={tmp_path / 'whole'}"]
     assert cli.main(words) == 0
-    done = getattr(train, place)
+    done = getattr(training, place)
 
     def stopped(*given):
         done(*given)
-        monkeypatch.setattr(train, place, done)
+        monkeypatch.setattr(training, place, done)
         raise KeyboardInterrupt
 
     # of a run of its own, whose source lies beside the first one's
     own = [*words[:-1], f"paths.runs={tmp_path / 'stopped'}"]
     (tmp_path / "stopped").mkdir()
     (tmp_path / "stopped" / "pretraining").symlink_to(tmp_path / "whole" / "pretraining")
-    monkeypatch.setattr(train, place, stopped)
+    monkeypatch.setattr(training, place, stopped)
     assert cli.main(own) == 130
     assert cli.main(own) == 0
     whole, again = outcome(tmp_path / "whole"), outcome(tmp_path / "stopped")

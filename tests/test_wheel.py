@@ -65,7 +65,10 @@ def test_the_wheel_carries_every_module_and_nothing_beside_the_package(unpacked:
     modules = {str(file.relative_to(package)) for file in package.rglob("*.py")} | {"py.typed"}
     carried = {str(file.relative_to(unpacked / "transferlab")) for file in (unpacked / "transferlab").rglob("*")}
     assert modules <= carried
-    assert {entry.name for entry in unpacked.iterdir()} == {"transferlab", f"transferlab-{__version__}.dist-info"}
+    plugins = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src" / "hydra_plugins").rglob("*.py")}
+    assert plugins == {str(file.relative_to(unpacked)) for file in (unpacked / "hydra_plugins").rglob("*.py")}
+    wanted = {"transferlab", "hydra_plugins", f"transferlab-{__version__}.dist-info"}
+    assert {entry.name for entry in unpacked.iterdir()} == wanted
 
 
 def test_the_wheel_carries_the_parts_of_the_page(unpacked: Path) -> None:

@@ -98,10 +98,15 @@ def net(config: DictConfig, task: Task) -> Backbone:
 
 
 def net_key(config: DictConfig, task: Task, from_source: bool) -> str:
-    """By what a backbone, before anything of it trains, is known; one without a source is drawn from the run's seed."""
+    """By what a backbone, before anything of it trains, is known, as it is computed.
+
+    One without a source is drawn from the run's seed, and so is a tower of two that has none.
+    """
     whole = results.portable(config)
-    source = whole["source"] if from_source else whole["seed"]
-    return json.dumps([whole["backbone"], task.dense, source], sort_keys=True)
+    drawn = not from_source or str(whole["source"].get("weights")).startswith("towers:")
+    computed = [whole["trainer"].get(key) for key in ("precision", "accelerator", "devices", "channels_last")]
+    source = [whole["source"] if from_source else None, whole["seed"] if drawn else None]
+    return json.dumps([whole["backbone"], task.dense, source, computed], sort_keys=True)
 
 
 def adapted(config: DictConfig, backbone: Backbone, strategy: Strategy) -> Backbone:

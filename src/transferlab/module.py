@@ -205,9 +205,10 @@ class TransferModule(LightningModule):
     def _count(self, terms: Mapping[str, Tensor], samples: int, batch_idx: int) -> None:
         """Add up the epoch's terms; the last batch logs means, as Lightning's own cost more than a head."""
         if batch_idx == 0:
-            self._sums, self._seen = {name: torch.zeros_like(term) for name, term in terms.items()}, 0
+            self._sums, self._seen = {}, 0
         for name, term in terms.items():
-            self._sums[name] += term.detach() * samples
+            exact = term.detach().to(torch.promote_types(term.dtype, torch.float32))  # half of it would overflow
+            self._sums[name] = self._sums.get(name, 0.0) + exact * samples
         self._seen += samples
         if batch_idx % _CHECK_EVERY == 0:
             self._raise_if_diverged()

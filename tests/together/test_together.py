@@ -58,6 +58,33 @@ def test_runs_that_are_trained_together_say_what_each_says_alone(words: tuple[st
         alike(together[name], alone[name])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        # labels are scaled by those of each seed, and nets of different sizes have heads of one
+        ("task=regression", "target=diabetes", "selection.metric=val/loss", "seed=0,1"),
+        ("task=binary", "target=breast_cancer", "backbone.widths=[16,4],[8,4]", "seed=0"),
+        ("task=binary", "target=breast_cancer", "trainer.precision=32-true,64-true", "seed=0,1"),
+    ],
+    ids=["scale", "nets", "precision"],
+)
+def test_runs_that_only_look_alike_say_what_each_says_alone(words: tuple[str, ...]) -> None:
+    features = 10 if "task=regression" in words else 30
+    own = ["strategy=linear_probe", "strategy.start=random", "source=none", "backbone=mlp", "cache=on", "batch_size=8"]
+    own += ["input@backbone.input=table", f"backbone.input.shape=[{features}]", "target.labels=24", "tracker=none"]
+    own += ["trainer.max_epochs=2", "trainer.accelerator=cpu", "optimizer.lr=0.01,0.1"]
+    found = []
+    for study, more in (("together", [TOGETHER]), ("alone", [])):
+        assert cli.main(["train", "-m", *own, *words, *more, f"study={study}"]) == 0
+        found.append({file.parent.name: whole(file) for file in Path("runs", study).glob("*/run.json")})
+    assert found[0].keys() == found[1].keys()
+    for name, one in found[0].items():
+        assert one["environment"]["runtime"]["together"] >= 2
+        alike(one, found[1][name])
+        kinds = {key: value.dtype for key, value in found[1][name]["selected.pt"].items()}
+        assert {key: value.dtype for key, value in one["selected.pt"].items()} == kinds
+
+
 def test_what_cannot_be_batched_is_trained_alone_and_the_reason_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["strategy=linear_probe,full_finetune", "seed=0,1", "target.labels=6", "trainer.max_epochs=1"]
     found = sweep("s", *words, TOGETHER)

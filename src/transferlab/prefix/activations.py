@@ -112,6 +112,10 @@ class Activations:
         said = {**self._about, "kept": self._reads(boundary), "stages": [[name, self._weights[name]] for name in names]}
         return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=12).hexdigest()
 
+    def content(self, boundary: int, part: str) -> bytes:
+        """By what a part's activations at a boundary are the same as another's."""
+        return hashlib.blake2b(b"".join([self.key(boundary).encode(), *self._known(part)]), digest_size=16).digest()
+
     def ready(self, boundary: int, parts: Iterable[str]) -> bool:
         """Whether all activations of these parts are in the cache."""
         key = self.key(boundary)

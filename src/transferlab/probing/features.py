@@ -1,13 +1,12 @@
 """What a head sees of a run's data: features of all samples, from the cache."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
 
 import torch
-from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from transferlab.cache.packing import UncacheableError
@@ -40,12 +39,25 @@ class Features:
         return [(Entered(x, {}, None, self.flops), y) for x, y in parts]
 
 
-def features(run: Run, known: dict[int, Activations] | None = None) -> dict[str, Features]:
+@dataclass(frozen=True)
+class Known:
+    """What runs that share nets need look for only once.
+
+    Attributes:
+        activations: of a run, by its net.
+        features: of the same samples before the same net.
+    """
+
+    activations: dict[int, Activations] = field(default_factory=dict)
+    features: dict[tuple[int, bytes], Tensor] = field(default_factory=dict)
+
+
+def features(run: Run, known: Known | None = None) -> dict[str, Features]:
     """Of all parts of the data of a run that has a `Seat`, from the cache, where they are put if they are not there.
 
     Args:
         run: in which the net does not train.
-        known: what earlier runs' activations know of their nets, by these; this run's are put there.
+        known: from earlier runs, whose nets are still there; what is new is put there.
 
     Raises:
         UncacheableError: they cannot be kept by sample, or another process computes them.
@@ -57,23 +69,28 @@ def features(run: Run, known: dict[int, Activations] | None = None) -> dict[str,
         raise UncacheableError("training samples change from epoch to epoch")
     run.module.to(run.trainer.strategy.root_device)
     run.module.freeze_in(0)
-    found = {}
+    found, known, net = {}, known or Known(), id(run.module.backbone)
     with undisturbed(run.module):
         kept = run.watching.cache.activations(run.trainer, run.module)
-        if known is not None:
-            kept.follow(known.setdefault(id(run.module.backbone), kept))
+        kept.follow(known.activations.setdefault(net, kept))
         boundary = len(run.module.backbone.stages)
         kept.size(boundary)
         for part, rows in kept.rows.items():
-            batches = kept.batches(part, boundary, ())
-            if batches is None:
-                raise UncacheableError("another process computes the activations")
-            x = batches(torch.arange(len(rows))).value
-            if not isinstance(x, Tensor) or x.ndim != 2:
-                raise UncacheableError("the features are not one vector a sample")
-            x, y = move_data_to_device((x, rows.samples.y), run.module.device)
-            found[part] = Features(x, y, kept.flops[boundary])
+            at = (net, kept.content(boundary, part))
+            if at not in known.features:
+                known.features[at] = _read(kept, part, boundary).to(run.module.device)
+            found[part] = Features(known.features[at], rows.samples.y.to(run.module.device), kept.flops[boundary])
     return found
+
+
+def _read(kept: Activations, part: str, boundary: int) -> Tensor:
+    batches = kept.batches(part, boundary, ())
+    if batches is None:
+        raise UncacheableError("another process computes the activations")
+    x = batches(torch.arange(len(kept.rows[part]))).value
+    if not isinstance(x, Tensor) or x.ndim != 2:
+        raise UncacheableError("the features are not one vector a sample")
+    return x
 
 
 def measured(

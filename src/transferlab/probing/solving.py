@@ -35,9 +35,10 @@ def solve(run: Run, solver: LBFGS) -> Scored:
         DivergedError: the optimum lies nowhere finite.
     """
     began = time.perf_counter()
-    exact = copy.deepcopy(_linear(run)).double()
+    _linear(run)
     seat = Seat(run, 1, len(solver.path))
     parts = _features(run)
+    exact = copy.deepcopy(_linear(run)).double()
     x, y = parts["target"].x.double(), parts["target"].y
     y = y.double() if y.is_floating_point() else y
     seat.start()
@@ -69,6 +70,10 @@ def _features(run: Run) -> dict[str, Features]:
     others = (strategy.losses, strategy.averaging, strategy.interpolation, strategy.adapter)
     if any(others) or any(strategy.trainable(module.stages, epoch) != {"head"} for epoch in epochs):
         raise InputError("strategy.solver solves for a head alone: choose strategy=linear_probe, without losses")
+    if strategy.frozen_batchnorm == "trains":
+        raise InputError(
+            "strategy.solver takes no steps in which BatchNorm could train: strategy.frozen_batchnorm=still"
+        )
     cache = run.watching.cache
     try:
         if cache.settings.use != "off":

@@ -44,8 +44,11 @@ def apart(run: Run) -> str | None:
     module, epochs = run.module, int(run.trainer.max_epochs or 1)
     if not _head_alone(module.strategy, module.stages, epochs):
         return "more than the head trains"
-    if run.watching.cache.settings.use == "off":
+    cache = run.watching.cache.settings
+    if cache.use == "off":
         return "cache=off"
+    if cache.use == "auto" and cache.dtype != "float32":
+        return f"cache=auto decides for each run whether it is rounded to {cache.dtype}"
     if (run.folder / RESUME).exists():
         return "it was begun by itself"
     if not plain(run.trainer) or not _whole(run.trainer):
@@ -53,6 +56,12 @@ def apart(run: Run) -> str | None:
     if str(run.trainer.precision) not in ("32-true", "64-true"):
         return f"trainer.precision={run.trainer.precision}"
     return _other_head(module.head)
+
+
+def apart_by_padding(run: Run) -> str | None:
+    """Why a run whose samples are padded is trained by itself; None: they are not."""
+    padded = run.watching.cache.activations(run.trainer, run.module).lengths_differ
+    return "operations of padded samples are counted batch by batch" if padded else None
 
 
 def form(run: Run, seat: Seat) -> str:
@@ -70,10 +79,27 @@ def form(run: Run, seat: Seat) -> str:
         type(seat.optimizers[0]).__name__,
         {key: str(value) for key, value in group.items()},
         [(name, str(value.dtype), tuple(value.shape)) for name, value in weights.items()],
-        # weights of classes are counted in the training labels
-        str(getattr(run.module.task, "_weights", None)),
+        _learned(run),
     ]
     return json.dumps(said, sort_keys=True)
+
+
+def _learned(run: Run) -> Any:
+    """What a task was given, and has learned from a run's own labels, say their scale or the weights of classes."""
+    return {name: _said(value) for name, value in vars(run.module.task).items() if name != "_head"}
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return [str(value.dtype), list(value.shape), value.detach().cpu().contiguous().numpy().tobytes().hex()]
+    if isinstance(value, Mapping):
+        return {str(name): _said(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_said(one) for one in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    # what cannot be compared is not shared
+    return getattr(value, "__qualname__", None) or f"{type(value).__qualname__} {id(value)}"
 
 
 def _head_alone(strategy: Strategy, stages: tuple[str, ...], epochs: int) -> bool:

@@ -53,8 +53,9 @@ def fit(fittings: Sequence[Fitting]) -> None:
     began = time.perf_counter()
     seats = [one.seat for one in fittings]
     modules = [seat.run.module for seat in seats]
-    for seat in seats:
-        seat.start()
+    for one in fittings:
+        one.seat.start()
+        _count(one.seat, one.parts["target"])
     stack = Stack(
         [module.head for module in modules],
         modules[0].task.loss,
@@ -62,7 +63,6 @@ def fit(fittings: Sequence[Fitting]) -> None:
         [seat.group for seat in seats],
     )
     x, y = (torch.stack([getattr(one.parts["target"], name) for one in fittings]) for name in ("x", "y"))
-    counted = _counted(seats[0], fittings[0].parts["target"])
     for epoch in range(seats[0].max_epochs):
         for seat in seats:
             seat.begin(epoch)
@@ -70,10 +70,11 @@ def fit(fittings: Sequence[Fitting]) -> None:
         for number, one in enumerate(fittings):
             stack.hand_out(number)
             _end(one, float(sums[number]))
+    each = (time.perf_counter() - began) / len(seats)
     for seat in seats:
         history, flops = seat.run.watching.history, seat.run.watching.flops
-        history.seconds = (time.perf_counter() - began) / len(seats)
-        flops.sets = {stages: {**one, "samples": history.samples} for stages, one in counted.items()}
+        history.seconds = each
+        flops.sets = {stages: {**one, "samples": history.samples} for stages, one in flops.sets.items()}
 
 
 def _epoch(stack: Stack, seats: Sequence[Seat], x: Tensor, y: Tensor, epoch: int) -> Tensor:
@@ -118,8 +119,8 @@ def _end(one: Fitting, loss: float) -> None:
         one.error = error
 
 
-def _counted(seat: Seat, part: Features) -> dict[str, dict[str, int]]:
-    """Operations of a run's step, as `Flops` counts them."""
+def _count(seat: Seat, part: Features) -> None:
+    """Count the operations of a run's step."""
     run, flops = seat.run, seat.run.watching.flops
     first = torch.tensor(_tickets(seat, 0)[0])
     batch = {"target": (Entered(part.x[first], {}, None, part.flops), part.y[first])}
@@ -129,4 +130,3 @@ def _counted(seat: Seat, part: Features) -> dict[str, dict[str, int]]:
     flops.on_after_backward(run.trainer, run.module)
     flops.on_train_batch_end(run.trainer, run.module, None, batch, 0)
     run.module.zero_grad()
-    return flops.sets

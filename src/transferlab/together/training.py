@@ -16,14 +16,13 @@ from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
-from transferlab.errors import DivergedError
-from transferlab.prefix.activations import Activations
-from transferlab.probing.features import features, tested
+from transferlab.errors import DivergedError, plain
+from transferlab.probing.features import Known, features, tested
 from transferlab.probing.seat import Seat
 from transferlab.record import title
 from transferlab.results import Record
 from transferlab.strategy import Strategy
-from transferlab.together.choosing import apart, apart_by_strategy, form, steps
+from transferlab.together.choosing import apart, apart_by_padding, apart_by_strategy, form, steps
 from transferlab.together.fitting import Fitting, apart_by_steps, fit
 from transferlab.training import Run
 from transferlab.trust import check_located_targets
@@ -39,11 +38,11 @@ class Shared:
 
     Attributes:
         nets: by what they are.
-        known: what is known of their activations, by net.
+        known: what they see of their data.
     """
 
     nets: dict[str, Backbone] = field(default_factory=dict)
-    known: dict[int, Activations] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
 
 @dataclass
@@ -92,8 +91,14 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
                 if len(chunk) == 1:
                     reasons.setdefault("no other run is like it", []).append(chunk[0].run.title)
                     chunk[0].held.close()
-                else:
+                    continue
+                try:
                     ended |= _trained(chunk)
+                except Exception as error:
+                    reason = f"their fit failed ({type(error).__name__}: {plain(error)})"
+                    reasons.setdefault(reason, []).extend(one.run.title for one in chunk)
+                    for one in chunk:
+                        one.held.close()
     for reason, titles in reasons.items():
         more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         _log.info("not together with others, as %s: %s%s", reason, titles[0], more)
@@ -122,15 +127,15 @@ def _member(config: DictConfig, shared: Shared, everything: ExitStack) -> Member
                 return reason
             seat = Seat(run, steps(run))
             fitting = Fitting(seat, features(run, shared.known))
-            if reason := apart_by_steps(fitting):
+            if reason := apart_by_padding(run) or apart_by_steps(fitting):
                 held.close()
                 return reason
     except (UncacheableError, CacheError) as error:
         held.close()
         return str(error)
-    except Exception:
+    except Exception as error:  # its job will meet it again, and fail alone
         held.close()
-        return None
+        return f"it fails ({type(error).__name__}: {plain(error)})"
     return Member(fitting, time.perf_counter() - began, held)
 
 
@@ -159,6 +164,7 @@ def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:
     began = time.perf_counter()
     _log.info("%d runs together: %s and others", len(members), members[0].run.title)
     for one in members:
+        results.write_config(one.run.folder, one.run.config)
         results.write(one.run.folder, one.run.record)
     with train.computing(members[0].run.config, members[0].run.record):
         fit([one.fitting for one in members])
