@@ -10,24 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from digit_runs import BATCHES, EPOCHS, SCHEDULES, run, words
 from records import alike, record
 from transferlab import cli
 from transferlab.cache import columns
 from transferlab.data.images import Images
 from transferlab.module import TransferModule
-
-EPOCHS, BATCHES = 4, 4  # 48 training samples by 12
-SCHEDULES = {
-    "linear_probe": (),
-    "top_k": (),
-    "surgical": ("strategy.freezing.train=[-1]",),
-    "lp_ft": ("strategy.freezing.probe_epochs=2",),
-    "gradual_unfreezing": ("strategy.freezing.every=1",),
-    # stages freeze again after they have trained
-    "chain_thaw": ("strategy.freezing.every=1",),
-    "autofreeze": (),
-    "plateau_unfreezing": ("strategy.freezing.patience=1", "strategy.freezing.min_delta=9"),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -36,25 +24,6 @@ def place(tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGINT)  # Lightning ignores Ctrl-C once it has come
     yield tmp_path
     signal.signal(signal.SIGINT, handler)
-
-
-def words(strategy: str, *more: str) -> list[str]:
-    return [
-        *("train", f"strategy={strategy}", *SCHEDULES.get(strategy, ()), "source=digits", "target.labels=6"),
-        *("batch_size=12", f"trainer.max_epochs={EPOCHS}", "source.pretrain.max_epochs=1"),
-        *(
-            "source.pretrain.target.labels=20",
-            "backbone.widths=[4,8]",
-            "tracker=none",
-            "trainer.accelerator=cpu",
-            *more,
-        ),
-    ]
-
-
-def run(strategy: str, *more: str, study: str = "s") -> dict[str, Any]:
-    assert cli.main(words(strategy, f"study={study}", *more)) == 0
-    return record(study)
 
 
 @pytest.mark.slow
@@ -210,14 +179,15 @@ def test_the_command_lists_checks_and_clears(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("average", ["swa", "ema"])
 def test_activations_of_averaged_weights_never_get_the_key_of_those_in_training(average, monkeypatch):
-    from transferlab.prefix.activations import Activations, _hashed
+    from transferlab.prefix.activations import Activations
+    from transferlab.prefix.keys import hashed
 
     key = Activations.key
 
     def checked(self: Activations, boundary: int) -> str:
         found = key(self, boundary)
         for name in self.backbone.stages[:boundary]:
-            assert self._weights[name] == _hashed(self.backbone, name)
+            assert self._keys._weights[name] == hashed(self.backbone, name)
         return found
 
     monkeypatch.setattr(Activations, "key", checked)

@@ -28,8 +28,8 @@ from transferlab.inputs.base import Input
 from transferlab.losses.base import Setting
 from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule, start_random_state
-from transferlab.prefix import entering
 from transferlab.prefix.entering import PrefixCache
+from transferlab.prefix.settings import OFF, Settings
 from transferlab.starting import carry_head, starter
 from transferlab.stepping import Epoch
 from transferlab.strategy import Strategy
@@ -200,6 +200,7 @@ def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: S
         augmentation=augmentation(config, task),
         studies=strategy.studies,
         views=(config.cache.views or None) if "cache" in config else None,
+        taught=strategy.asks,
     )
 
 
@@ -226,7 +227,7 @@ def diagnostics(config: DictConfig) -> settings.Settings:
 
 def cache(config: DictConfig, flops: Flops) -> PrefixCache:
     """What has batches enter behind frozen stages; a source's own run, and one from before there was any, has none."""
-    chosen: entering.Settings = build(config.cache) if "cache" in config else entering.OFF
+    chosen: Settings = build(config.cache) if "cache" in config else OFF
     node = results.portable(config)
     about = {key: node.get(key) for key in ("backbone", "augmentation")} | {"adapter": node["strategy"].get("adapter")}
     return PrefixCache(chosen, Path(config.paths.cache) / FOLDER, about, flops)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 from transferlab.backbones.base import Backbone
+from transferlab.data.loading import TAUGHT
 from transferlab.errors import DivergedError, InputError
 from transferlab.listening import Listener
 from transferlab.losses.base import Observation, Step, TransferLoss
@@ -22,6 +23,9 @@ from transferlab.strategy import Strategy
 from transferlab.tasks import base
 from transferlab.tasks.base import Task
 from transferlab.values import Value
+
+Batch: TypeAlias = Mapping[str, Any]
+"""By domain inputs x as the backbone takes them and labels y (B, ...); under `TAUGHT` what teachers made of them."""
 
 # How many steps may pass before a NaN is noticed; reading a loss makes an accelerator wait.
 _CHECK_EVERY = 50
@@ -152,19 +156,19 @@ class TransferModule(LightningModule):
         features, activations, outputs = base.observe(self.backbone, self.head, x, self.strategy.activations)
         return Observation(x, y, activations, features, outputs)
 
-    def training_step(self, batch: Mapping[str, tuple[Value, Tensor]], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The task loss on the target plus each transfer loss times its weight; every term is logged."""
         terms = self.terms(batch, self.progress_at(self.global_step))
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task"]
         self._count(terms, len(batch["target"][1]), batch_idx)
         return total
 
-    def terms(self, batch: Mapping[str, tuple[Value, Tensor]], progress: float) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """The task loss as `task`, and each transfer loss times its weight at a share of training in [0, 1)."""
-        observed = {domain: self.observe(*pair) for domain, pair in batch.items()}
+        observed = {domain: self.observe(*pair) for domain, pair in batch.items() if domain != TAUGHT}
         target = observed["target"]
         teachers = cast(Mapping[str, Teacher], self.teachers)
-        taught = Lessons(teachers, target, self.strategy.taught)
+        taught = Lessons(teachers, target, self.strategy.taught, batch.get(TAUGHT, {}))
         weights = {name: net.weight for name, net in teachers.items()}
         step = Step(self.backbone, self.head, self.task, observed, taught, weights)
         terms = {"task": self.task.loss(target.outputs, target.y)}

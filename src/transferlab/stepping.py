@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from transferlab.data.loading import TAUGHT
 from transferlab.module import TransferModule
 from transferlab.optim import set_rates
 from transferlab.values import Entered
@@ -77,8 +78,9 @@ class Epoch(_TrainingEpochLoop):
     def _taken(self, batch: Any) -> Any:
         """A batch on the device, as the net takes it; one that has entered on a CPU is there."""
         trainer, module = self.trainer, cast(TransferModule, self.trainer.lightning_module)
-        if module.device.type == "cpu" and all(isinstance(part[0], Entered) for part in batch.values()):
-            return {domain: part[:2] for domain, part in batch.items()}
+        domains = {domain: part for domain, part in batch.items() if domain != TAUGHT}
+        if module.device.type == "cpu" and all(isinstance(part[0], Entered) for part in domains.values()):
+            return {**batch, **{domain: part[:2] for domain, part in domains.items()}}
         batch = trainer.precision_plugin.convert_input(batch)
         return trainer.strategy.batch_to_device(batch)
 

@@ -71,6 +71,11 @@ class Strategy:
         """Whether some loss looks up to a teacher."""
         return any(loss.learns for loss in self.losses.values())
 
+    @property
+    def asks(self) -> bool:
+        """Whether some loss asks its teachers in every step."""
+        return any(loss.learns and loss.asks for loss in self.losses.values())
+
     def taught(self, teacher: str) -> frozenset[str]:
         """The stages of a teacher whose outputs some loss reads."""
         return frozenset().union(*(loss.taught.get(teacher, ()) for loss in self.losses.values()))

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -62,13 +63,13 @@ def of_source(
     config: DictConfig, backbone: Backbone, task: Task, example: Value, weights: str | None, weight: float
 ) -> Teacher:
     """The source's net as the run starts from it, with the source's own head where it has one."""
-    net = copy.deepcopy(backbone)
+    net, about = copy.deepcopy(backbone), _about(config) | {"adapter": None}
     if config.source.pretrain is not None:
         recipe = pretraining.config_of(config)
         head, own = own_head(recipe, None if weights is None else Path(weights), net, example, task.dense)
-        return Teacher(net, head, own, weight)
+        return Teacher(net, head, own, weight, about)
     head = None if task.dense else classifier(net, str(config.source.weights))
-    return Teacher(net, head, None, weight)
+    return Teacher(net, head, None, weight, about)
 
 
 def of_run(folder: Path, weight: float, config: DictConfig, example: Value) -> Teacher:
@@ -82,7 +83,7 @@ def of_run(folder: Path, weight: float, config: DictConfig, example: Value) -> T
         raise InputError(
             f"strategy.teachers: {folder} holds no finished run (run.json, {results.SELECTED}); name runs/STUDY/ID"
         )
-    theirs = OmegaConf.create(record["config"])
+    theirs: DictConfig = OmegaConf.create(record["config"])  # type: ignore[assignment]  # its keys are a mapping's
     theirs.merge_with(migrations.later_keys(record["config"]))
     check_located_targets(theirs)
     if theirs.backbone.input != config.backbone.input:
@@ -102,7 +103,13 @@ def of_run(folder: Path, weight: float, config: DictConfig, example: Value) -> T
     else:
         load(net, str(folder / results.SELECTED))
     head.load_state_dict({key.removeprefix("head."): value for key, value in state.items() if key.startswith("head.")})
-    return Teacher(net, head, task, weight)
+    return Teacher(net, head, task, weight, _about(theirs))
+
+
+def _about(config: DictConfig) -> dict[str, Any]:
+    """What a run's net is, as far as its weights do not say it."""
+    node = results.portable(config)
+    return {"backbone": node["backbone"], "adapter": node["strategy"].get("adapter")}
 
 
 def _adapted(

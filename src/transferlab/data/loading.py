@@ -1,6 +1,6 @@
 """What Lightning iterates over: batches as they are read, or of samples that have entered the net before."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +10,9 @@ from torch.utils.data import DataLoader, Sampler
 
 from transferlab.data.batches import Ticket
 from transferlab.values import Entered
+
+TAUGHT = "taught"
+"""Beside the domains of a training batch: what teachers have made of the target's samples."""
 
 
 class Passed(Protocol):
@@ -58,6 +61,33 @@ class Loader:
                 yield self.reading.dataset[ticket]
                 continue
             indices, *turns = ticket if isinstance(ticket, Ticket) else (ticket,)
-            positions = torch.from_numpy(np.asarray(indices))  # twice as fast as from a list
+            positions = _positions(indices)
             x, y = passed(positions, *turns), self.y[positions]
             yield (x, y, []) if self.training else (x, y)
+
+
+class Beside:
+    """What comes along with each training batch: of the same samples, what somebody knows of them.
+
+    Args:
+        sampler: of the batches.
+        known: asked at each pass, by the name of who knows.
+    """
+
+    batch_sampler = None
+
+    def __init__(self, sampler: Sampler[Ticket], known: Callable[[], Mapping[str, Passed]]) -> None:
+        self.sampler, self.known = sampler, known
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]  # ours have a length
+
+    def __iter__(self) -> Iterator[Mapping[str, Entered]]:
+        known = self.known()
+        for number, ticket in enumerate(self.sampler):
+            positions = _positions(ticket.indices)
+            yield {name: of(positions, ticket.turns) for name, of in known.items() if number or not of.first_read}
+
+
+def _positions(indices: Sequence[int]) -> Tensor:
+    return torch.from_numpy(np.asarray(indices))  # twice as fast as from a list

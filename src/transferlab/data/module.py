@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.batches import InOrder, Shuffled, Stream, Ticket
-from transferlab.data.loading import Loader, Passed
+from transferlab.data.loading import TAUGHT, Beside, Loader, Passed
 from transferlab.data.rows import Rows
 from transferlab.data.samples import Deferred, InMemory, Samples, Splits
 from transferlab.data.target import Parts
@@ -77,6 +77,7 @@ class TransferData(LightningDataModule):
         augmentation: what becomes of training samples, the source's likewise; None: nothing.
         studies: the domains that it goes through once, before the first step.
         views: of a training sample that changes; None: as many as there are turns.
+        taught: whether what teachers make of the target's samples may come along with the batches.
 
     Raises:
         InputError: the strategy reads a source that has no data, or the data do not fit the backbone.
@@ -95,6 +96,7 @@ class TransferData(LightningDataModule):
         augmentation: Augmentation | None = None,
         studies: frozenset[str] = frozenset(),
         views: int | None = None,
+        taught: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -110,6 +112,9 @@ class TransferData(LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self._views = views
         self._passed: dict[str, Passed | None] = {}
+        self._taught = taught
+        self.taught: Mapping[str, Passed] = {}
+        """Of teachers, by name, what they make of the target's training samples, from the next pass on."""
         # fit for the domain that it is made for: sets may have different classes
         chosen = augmentation or NONE
         self._augmentations = {"target": chosen.prepared(input, self.train.y, len(parts.classes))}
@@ -117,12 +122,14 @@ class TransferData(LightningDataModule):
             self._augmentations["source"] = chosen.prepared(input, self.source.y, len(source.classes))
 
     def train_dataloader(self) -> CombinedLoader:
-        """A mapping of domains; an epoch is one pass over the target."""
+        """A mapping of domains, and of what goes with them; an epoch is one pass over the target."""
         target = Shuffled(len(self.train), self.batch_size, self.seed)
-        loaders: dict[str, Loader] = {"target": self._training_loader(self.train, target, "target")}
+        loaders: dict[str, Loader | Beside] = {"target": self._training_loader(self.train, target, "target")}
         if self.source is not None and "source" in self._reads:
             source = Stream(len(self.source), self.batch_size, len(target), derive(self.seed, "source"))
             loaders["source"] = self._training_loader(self.source, source, "source")
+        if self._taught:
+            loaders[TAUGHT] = Beside(target, lambda: self.taught)
         return CombinedLoader(loaders, mode="min_size")
 
     def studied(self, domain: str, size: int) -> Iterator[Domain]:
@@ -166,13 +173,13 @@ class TransferData(LightningDataModule):
         A batch that has entered the net was normalised before.
         """
         if isinstance(batch, Mapping):
-            return {
-                domain: found[:2] if isinstance(found[0], Entered) else self._augmented(domain, *found)
-                for domain, found in batch.items()
-            }
+            domains = {domain: found for domain, found in batch.items() if domain != TAUGHT}
+            return {**batch, **{domain: self._taken(domain, *found) for domain, found in domains.items()}}
         return batch if isinstance(batch[0], Entered) else self._normalised(*batch)
 
-    def _augmented(self, domain: str, x: Value, y: Tensor, seeds: list[int]) -> Domain:
+    def _taken(self, domain: str, x: Value | Entered, y: Tensor, seeds: list[int]) -> tuple[Value | Entered, Tensor]:
+        if isinstance(x, Entered):
+            return x, y
         x, y = self._normalised(x, y)
         # who reconstructs is to find what was there before: the labels are set by now
         return self._augmentations[domain].normalised(x, y, seeds) if seeds else (x, y)

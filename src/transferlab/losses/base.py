@@ -13,7 +13,7 @@ from transferlab.errors import InputError
 from transferlab.losses.weight import Weight
 from transferlab.partials import settled
 from transferlab.tasks.base import Task
-from transferlab.values import Value
+from transferlab.values import Entered, Value
 
 if TYPE_CHECKING:
     from transferlab.losses.teacher import Teacher
@@ -24,14 +24,14 @@ class Observation:
     """One domain's batch on its way through the net: B samples.
 
     Attributes:
-        x: inputs.
+        x: inputs, or what the first stages have made of them.
         y: labels (B, ...).
         activations: outputs of stages by name, those that some loss asked for among them.
         features: the backbone's output, (B, F); maps or sequences for a dense task.
         outputs: the target head's output, (B, C) logits in classification.
     """
 
-    x: Value
+    x: Value | Entered
     y: Tensor
     activations: Mapping[str, Any]
     features: Any
@@ -152,6 +152,8 @@ class TransferLoss(nn.Module, ABC):
     """Domains whose training samples it goes through once, before the first step."""
     learns: ClassVar[bool] = False
     """Whether it looks up to a teacher."""
+    asks: ClassVar[bool] = True
+    """Whether, if so, it asks in every step what the teacher makes of the batch, and not only once before the first."""
     replaces_weight_decay: ClassVar[bool] = False
     """Whether the optimiser's weight decay is switched off beside it."""
 

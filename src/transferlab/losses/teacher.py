@@ -1,6 +1,7 @@
 """A net that losses look up to: the source's as the run starts from it, or that of a finished run."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from transferlab.backbones.base import Backbone
 from transferlab.losses.base import Observation
 from transferlab.tasks.base import Task, observe
-from transferlab.values import Value
+from transferlab.values import Entered, Value
 
 
 class Teacher(nn.Module):
@@ -21,11 +22,20 @@ class Teacher(nn.Module):
         head: that it was trained with; None where none is known, as of published features.
         task: that it was trained for; None where none is known.
         weight: beside other teachers.
+        about: the backbone, as far as its weights do not say it; None: nobody knows, and nothing that it makes of
+            samples is kept for other runs.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module | None, task: Task | None, weight: float) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module | None,
+        task: Task | None,
+        weight: float,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.head, self.task, self.weight = backbone, head, task, weight
+        self.backbone, self.head, self.task, self.weight, self.about = backbone, head, task, weight, about
         self.requires_grad_(False)
         self.train()
 
@@ -35,11 +45,11 @@ class Teacher(nn.Module):
         return self
 
     @torch.no_grad()
-    def observe(self, x: Value, y: Tensor, keep: Collection[str] = ()) -> Observation:
+    def observe(self, x: Value | Entered, y: Tensor, keep: Collection[str] = ()) -> Observation:
         """Look at a batch; without a head the outputs are None.
 
         Args:
-            x: inputs of B samples.
+            x: inputs of B samples, or what is kept of them.
             y: their labels, handed on.
             keep: stages whose outputs are wanted.
         """
@@ -54,17 +64,23 @@ class Lessons(Mapping[str, Observation]):
         teachers: by name.
         target: the batch, as the net in training sees it.
         keep: of a teacher, by its name, the stages whose outputs are wanted.
+        known: of some teachers, by name, what they have made of the batch before.
     """
 
     def __init__(
-        self, teachers: Mapping[str, Teacher], target: Observation, keep: Callable[[str], Collection[str]]
+        self,
+        teachers: Mapping[str, Teacher],
+        target: Observation,
+        keep: Callable[[str], Collection[str]],
+        known: Mapping[str, Entered],
     ) -> None:
-        self._teachers, self._target, self._keep = teachers, target, keep
+        self._teachers, self._target, self._keep, self._known = teachers, target, keep, known
         self._given: dict[str, Observation] = {}
 
     def __getitem__(self, name: str) -> Observation:
         if name not in self._given:
-            self._given[name] = self._teachers[name].observe(self._target.x, self._target.y, self._keep(name))
+            x = self._known.get(name, self._target.x)
+            self._given[name] = self._teachers[name].observe(x, self._target.y, self._keep(name))
         return self._given[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -3,58 +3,33 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import nn
 
+from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
-from transferlab.cache.planning import Work, chosen
 from transferlab.cache.store import CacheError, Store
 from transferlab.data.module import TransferData
 from transferlab.diagnostics.probe import undisturbed
-from transferlab.errors import InputError
 from transferlab.flops import Flops
 from transferlab.module import TransferModule
+from transferlab.prefix import lessons
 from transferlab.prefix.activations import Activations, Batches
+from transferlab.prefix.deciding import FITTED, boundaries, check
+from transferlab.prefix.inputs import Inputs
+from transferlab.prefix.keys import alike
+from transferlab.prefix.settings import Settings
 
 _log = logging.getLogger(__name__)
-_FITTED = ("target", "source", "val")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of `conf/cache/_base.yaml`, which says what each means.
-
-    Raises:
-        InputError: a value out of its range.
-    """
-
-    use: Literal["auto", "on", "off"]
-    dtype: Literal["float32", "bfloat16"]
-    views: int
-    gigabytes: float
-    wait: bool
-
-    def __post_init__(self) -> None:
-        for key, words in {"use": ("auto", "on", "off"), "dtype": ("float32", "bfloat16")}.items():
-            if getattr(self, key) not in words:
-                raise InputError(f"cache.{key}={getattr(self, key)}: {', '.join(words[:-1])} or {words[-1]}")
-        if self.views < 0:
-            raise InputError(f"cache.views={self.views}: 0, or how many views of a training sample are kept")
-        if self.gigabytes <= 0:
-            raise InputError(f"cache.gigabytes={self.gigabytes}: above 0; cache=off turns it off")
-
-
-OFF = Settings("off", "float32", 0, 1.0, True)
 
 
 class PrefixCache(Callback):
-    """Has the batches of an epoch enter the net behind the stages that are frozen in it.
+    """Has the batches of an epoch enter the net behind the stages that are frozen in it, and teachers at their end.
 
     What may enter, and where, is decided before the first epoch, and again when stages freeze that have trained; the
     decision travels in the checkpoint. Nothing that a run says depends on it, to round-off, but times. Stands behind
@@ -78,12 +53,16 @@ class PrefixCache(Callback):
         self._depths: dict[frozenset[str], int] = {}
         self._keys: dict[int, str] = {}
         self._entered: dict[str, Batches | None] = {}
+        self._taught: list[str] | None = None  # teachers whose lessons are kept, once that is decided
+        self._lessons: dict[str, Batches] | None = None
+        self._inputs: Inputs | None = None
         self._found: Activations | None = None
 
     @property
     def hits(self) -> int:
         """How many samples have entered behind a frozen stage so far, in training and evaluation."""
-        return self._served + sum(part.served for part in self._entered.values() if part is not None)
+        entered = (*self._entered.values(), *(self._lessons or {}).values())
+        return self._served + sum(part.served for part in entered if part is not None)
 
     def count(self, samples: int) -> None:
         """Samples have entered without this callback."""
@@ -96,22 +75,23 @@ class PrefixCache(Callback):
             self._decode(trainer)
             return
         with undisturbed(module), self._tried(trainer):
+            self._teach(trainer, module)
             still = self._still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
             before = still.pop(0) if epoch else len(module.backbone.stages)
             found = self.activations(trainer, module)
             found.changed(module.backbone.stages[before:])
             self.kept = [one for one in self.kept if one <= before]
             if still[0] > before or self._expected is None or still != self._expected[1:]:
-                self._plan(found, still)
+                self._plan(found, module, still)
             self._expected = still
             for boundary in self.kept:
                 self._keys[boundary] = found.key(boundary)
-            self._enter(found, max((one for one in self.kept if one <= still[0]), default=0), _FITTED)
+            self._enter(found, max((one for one in self.kept if one <= still[0]), default=0), FITTED)
         self._decode(trainer)
         module.freeze_in(epoch)
-        for part in ("target", "source"):
-            if (batches := self._entered.get(part)) is not None and self._found is not None:
-                batches.first_read = self._found.lengths_differ and not self.flops.knows(module)
+        for batches in (*map(self._entered.get, ("target", "source")), *(self._lessons or {}).values()):
+            if batches is not None and self._found is not None:
+                batches.first_read = self._found.look.lengths_differ and not self.flops.knows(module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Weights that are not those of the last step, an average say, may have another prefix."""
@@ -130,20 +110,49 @@ class PrefixCache(Callback):
             "kept": self.kept,
             "keys": self._keys,
             "expected": self._expected,
+            "taught": self._taught,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on alike."""
         self._served, self.kept, self._keys = state_dict["hits"], list(state_dict["kept"]), dict(state_dict["keys"])
-        self._expected = state_dict["expected"]
+        self._expected, self._taught = state_dict["expected"], state_dict.get("taught")
 
     def activations(self, trainer: Trainer, module: TransferModule) -> Activations:
         """Of the run's net and data, looked at once."""
         if self._found is None:
-            data = cast(TransferData, cast(Any, trainer).datamodule)
-            kind = torch.bfloat16 if self.settings.dtype == "bfloat16" else None
-            self._found = Activations(trainer, module, data, self.store, kind, self.about)
+            strategy, given = module.strategy, self._lessons or {}
+            reads = {*strategy.activations, *getattr(module.head, "reads", ())}
+            # of a batch that has entered, a teacher without lessons of its own goes on as the net does
+            reads |= {
+                stage for name in lessons.teachers(module) if name not in given for stage in strategy.taught(name)
+            }
+            inputs = self._samples(trainer)
+            self._found = Activations(module.backbone, reads, inputs, self.store, self.settings.kind, self.about)
         return self._found
+
+    def _samples(self, trainer: Trainer) -> Inputs:
+        if self._inputs is None:
+            self._inputs = Inputs(trainer, cast(TransferData, cast(Any, trainer).datamodule))
+        return self._inputs
+
+    def _teach(self, trainer: Trainer, module: TransferModule) -> None:
+        """Once, have batches bring along what is kept of the teachers' lessons."""
+        if self._lessons is not None:
+            return
+        self._lessons = {}
+        if not module.strategy.asks or self._taught == []:
+            return
+        inputs, epochs = self._samples(trainer), int(trainer.max_epochs or 1) - trainer.current_epoch
+        try:
+            check(inputs)
+        except UncacheableError as error:
+            _log.info("cache off for teachers: %s", error)
+            return
+        about = self.about.get("augmentation")
+        self._lessons = lessons.kept(module, inputs, self.store, self.settings, about, epochs, self._taught)
+        self._taught = list(self._lessons)
+        inputs.data.taught = self._lessons
 
     def _decode(self, trainer: Trainer) -> None:
         """Before the first step, bring into memory the samples that will be read: of a broken one is said so now."""
@@ -154,9 +163,9 @@ class PrefixCache(Callback):
         if self._found is not None and self.kept and self._found.ready(max(self.kept), ["test"]):
             entered.add("test")
         data = cast(TransferData, cast(Any, trainer).datamodule)
-        data.decode(*(part for part in (*_FITTED, "test") if part not in entered))
+        data.decode(*(part for part in (*FITTED, "test") if part not in entered))
 
-    def _plan(self, found: Activations, still: Sequence[int]) -> None:
+    def _plan(self, found: Activations, module: TransferModule, still: Sequence[int]) -> None:
         """Decide what is kept for the epochs to come.
 
         Raises:
@@ -166,61 +175,34 @@ class PrefixCache(Callback):
         most = max(map(min, still, same))
         if not most:
             return
-        if found.trainer.world_size > 1:
-            raise UncacheableError("the run is on several devices")
-        if found.data.mixes:
-            raise UncacheableError("labels are made of the inputs, or mixed with them")
-        if found.data.changes:
-            raise UncacheableError("training samples change from epoch to epoch; cache.views=K has them do so K times")
-        if (adapter := found.module.strategy.adapter) is not None and adapter.reads_input:
-            raise UncacheableError("the strategy's adapter reads the inputs beside the net")
-        if not (most := found.open_to(most)):
-            raise UncacheableError("another net, whose first stages are others than this one's, reads the inputs too")
-        sizes, refused = {}, None
-        for boundary in sorted({min(one, most) for one in map(min, still, same)} - {0}):
-            try:
-                sizes[boundary] = found.size(boundary)
-            except UncacheableError as error:
-                refused = error
-        if refused is not None and not sizes:
-            raise refused
-        held = [found.rows[name] for name in _FITTED if name in found.rows]
-        seen, kept = sum(len(rows.samples) for rows in held), sum(map(len, held))
-        open_to = [min(one, most) for one in still]
-        work = Work(open_to, same, found.flops, seen, kept, found.module.device.type)
-        limit = self.settings.gigabytes * 1e9
-        if self.settings.use == "on":
-            self.kept = sorted(sizes)
-        elif chosen(work, sizes, sizes, limit):  # else nothing pays even if all of it is there
-            # where the choice shows in the numbers, what others have left must not decide
-            rounded = self.settings.dtype != "float32"
-            ready = [] if rounded else [one for one in sizes if found.ready(one, _FITTED)]
-            self.kept = chosen(work, sizes, ready, limit)
-        else:
-            self.kept = []
-        _log.info("cache %s", self._because(found, work, sizes))
+        self.kept = boundaries(found, self.settings, still, same, self._open_to(module, most))
         for boundary in self.kept:  # in one pass, each from the one before
-            for name in _FITTED:
+            for name in FITTED:
                 found.batches(name, boundary, self.kept)
 
-    def _because(self, found: Activations, work: Work, sizes: Mapping[int, int]) -> str:
-        epochs = len(work.still)
-        if not self.kept:
-            last = max(sizes)
-            return (
-                f"off: {work.flops[last] / 1e6:.3g} million operations a sample before {found.name(last)}, saved in up "
-                f"to {epochs} epochs of {work.samples} samples, do not pay for keeping {sizes[last]} bytes of each"
-            )
-        places = ", ".join(f"{found.name(one)} ({sizes[one]} bytes a sample)" for one in self.kept)
-        flops = work.flops[self.kept[-1]] / 1e6
-        return f"on: activations are kept before {places}; up to {flops:.3g} million operations a sample are done once"
+    def _open_to(self, module: TransferModule, most: int) -> int:
+        """How many of the first stages can be passed, `most` at most: those in which other nets are like this one.
+
+        A teacher without lessons of its own reads the inputs too, and so does a loss's own copy of the net.
+
+        Raises:
+            UncacheableError: none, or the inputs are read beside the net.
+        """
+        if (adapter := module.strategy.adapter) is not None and adapter.reads_input:
+            raise UncacheableError("the strategy's adapter reads the inputs beside the net")
+        taught = lessons.teachers(module)
+        entered = {id(taught[name].backbone) for name in self._lessons or {}}
+        others = [net for net in _nets(module) if net is not module.backbone and id(net) not in entered]
+        if not (found := min([most, *(len(list(alike(module.backbone, other, most))) for other in others)])):
+            raise UncacheableError("another net, whose first stages are others than this one's, reads the inputs too")
+        return found
 
     def _enter(self, found: Activations, boundary: int, parts: Iterable[str]) -> None:
         for part in parts:
             batches = found.batches(part, boundary, self.kept) if boundary else None
             self._leave(part)
             self._entered[part] = batches
-            found.data.enter(part, batches)
+            found.inputs.data.enter(part, batches)
 
     def _leave(self, part: str) -> None:
         before = self._entered.pop(part, None)
@@ -255,7 +237,19 @@ class PrefixCache(Callback):
             yield
         except (CacheError, UncacheableError) as error:
             self._off, self.kept = True, []
+            data = cast(TransferData, cast(Any, trainer).datamodule)
+            if isinstance(error, CacheError):
+                data.taught, self._lessons = {}, {}
             _log.log(logging.WARNING if isinstance(error, CacheError) else logging.INFO, "cache off: %s", error)
-            for part in (*_FITTED, "test"):
+            for part in (*FITTED, "test"):
                 self._leave(part)
-                cast(TransferData, cast(Any, trainer).datamodule).enter(part, None)
+                data.enter(part, None)
+
+
+def _nets(module: nn.Module) -> Iterator[Backbone]:
+    """Every backbone, but those inside others."""
+    for part in module.children():
+        if isinstance(part, Backbone):
+            yield part
+        else:
+            yield from _nets(part)

@@ -74,12 +74,12 @@ def features(run: Run, known: Known | None = None) -> dict[str, Features]:
         kept = run.watching.cache.activations(run.trainer, run.module)
         kept.follow(known.activations.setdefault(net, kept))
         boundary = len(run.module.backbone.stages)
-        kept.size(boundary)
-        for part, rows in kept.rows.items():
+        kept.look.size(boundary)
+        for part, rows in kept.inputs.rows.items():
             at = (net, kept.content(boundary, part))
             if at not in known.features:
                 known.features[at] = _read(kept, part, boundary).to(run.module.device)
-            found[part] = Features(known.features[at], rows.samples.y.to(run.module.device), kept.flops[boundary])
+            found[part] = Features(known.features[at], rows.samples.y.to(run.module.device), kept.look.flops[boundary])
     return found
 
 
@@ -87,7 +87,7 @@ def _read(kept: Activations, part: str, boundary: int) -> Tensor:
     batches = kept.batches(part, boundary, ())
     if batches is None:
         raise UncacheableError("another process computes the activations")
-    x = batches(torch.arange(len(kept.rows[part]))).value
+    x = batches(torch.arange(len(kept.inputs.rows[part]))).value
     if not isinstance(x, Tensor) or x.ndim != 2:
         raise UncacheableError("the features are not one vector a sample")
     return x

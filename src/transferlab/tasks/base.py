@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from transferlab.backbones.base import Backbone
-from transferlab.values import Value
+from transferlab.values import Entered, Value
 
 
 class Task(Protocol):
@@ -71,7 +71,7 @@ def counted(task: Task, y: Tensor) -> float:
 
 
 def observe(
-    backbone: Backbone, head: nn.Module, x: Value, keep: Collection[str] = ()
+    backbone: Backbone, head: nn.Module, x: Value | Entered, keep: Collection[str] = ()
 ) -> tuple[Any, Mapping[str, Any], Any]:
     """Send a batch through backbone and head.
 

@@ -13,7 +13,7 @@ from transferlab.losses.features.queue import Queue
 from transferlab.losses.weight import Weight
 from transferlab.tasks.classification import Classification
 from transferlab.tasks.labels import described
-from transferlab.values import Value
+from transferlab.values import Entered, Value
 
 _KEY = "strategy.losses.bi_tuning"
 _direction = full_precision(unit)
@@ -136,7 +136,7 @@ class BiTuning(TransferLoss):
             key.lerp_(query, 1 - self.momentum)
 
     @torch.no_grad()
-    def _look(self, step: Step, x: Value) -> tuple[Tensor, Tensor]:
+    def _look(self, step: Step, x: Value | Entered) -> tuple[Tensor, Tensor]:
         """Keys of a batch: features and projections of the copy, each of its modules in the mode of the net's."""
         copied = self.keys["backbone"]
         for key, query in zip(copied.modules(), step.backbone.modules(), strict=True):

@@ -169,6 +169,7 @@ class CoTuning(TransferLoss):
 
     studies = frozenset({"target"})
     learns = True
+    asks = False
 
     def __init__(self, weight: Weight, approach: Literal["direct", "reverse"], temperature: float) -> None:
         super().__init__(weight)
