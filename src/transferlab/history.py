@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class History(Callback):
         self.earlier = 0.0  # seconds of processes that were killed
         self.samples = 0
         self.trained: set[str] = set()
+        self._trainable: tuple[str, ...] | None = None
         self._since = 0.0
         self._rates: dict[str, float] = {}
 
@@ -45,7 +46,9 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row, and log what the metrics do not say."""
         assert isinstance(pl_module, TransferModule)
-        self.trained |= {name for name, p in pl_module.named_parameters() if p.requires_grad}
+        if pl_module.trainable != self._trainable:
+            self.trained |= {name for name, p in pl_module.named_parameters() if p.requires_grad}
+            self._trainable = pl_module.trainable
         self.seconds += time.perf_counter() - self._since
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         row = {"epoch": trainer.current_epoch, **metrics, "trainable": list(pl_module.trainable), "lr": self._rates}
@@ -84,6 +87,9 @@ class KeepSelected(Callback):
 
     def __init__(self, rule: Rule, history: History, path: Path, unchanged: Unchanged | None = None) -> None:
         self.rule, self.history, self.path, self.unchanged = rule, history, path, unchanged
+        self.in_memory = False
+        """Whether they lie there instead of in a file, as of a fit that nobody can resume."""
+        self._kept: dict[str, Tensor] = {}
         self.best: float | None = None
         self.epoch = 0
 
@@ -107,12 +113,15 @@ class KeepSelected(Callback):
             self.best, self.epoch = score, trainer.current_epoch
             if trainer.is_global_zero:
                 sparse = None if self.unchanged is None or trainer.world_size > 1 else self.unchanged.changed
-                found = weights(pl_module)
-                write({key: found[key] for key in found if sparse is None or key in sparse}, self.path)
+                found = weights(pl_module, sparse)
+                if self.in_memory:
+                    self._kept = {key: value.clone() for key, value in found.items()}
+                else:
+                    write(found, self.path)
 
     def weights(self, module: TransferModule) -> dict[str, Tensor]:
         """Those of the preferred epoch, all that can change."""
-        kept = torch.load(self.path, "cpu", weights_only=True)
+        kept = self._kept if self.in_memory else torch.load(self.path, "cpu", weights_only=True)
         if self.unchanged is None:
             return dict(kept)
         found = {**self.unchanged.read(), **kept}
@@ -128,10 +137,19 @@ class KeepSelected(Callback):
         self.best, self.epoch = state_dict["best"], state_dict["epoch"]
 
 
-def weights(module: TransferModule) -> dict[str, Tensor]:
-    """What can change of the backbone, and the head, as one state dict; transfer losses keep theirs to themselves."""
+def weights(module: TransferModule, only: Collection[str] | None = None) -> dict[str, Tensor]:
+    """What can change of the backbone, and the head, as one state dict; transfer losses keep theirs to themselves.
+
+    Args:
+        module: whose they are.
+        only: these of them; None: all.
+    """
+    if only is not None and not any(key.startswith("backbone.") for key in only):
+        head: dict[str, Tensor] = module.head.state_dict(prefix="head.")
+        return {key: value for key, value in head.items() if key in only}
     changing = {f"backbone.net.{key}" for key in module.backbone.changing(module.strategy.frozen_batchnorm)}
-    return {key: value for key, value in module.state_dict().items() if key.startswith("head.") or key in changing}
+    found = {key: value for key, value in module.state_dict().items() if key.startswith("head.") or key in changing}
+    return found if only is None else {key: value for key, value in found.items() if key in only}
 
 
 def save_weights(module: TransferModule, path: Path) -> None:

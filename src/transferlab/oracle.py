@@ -151,10 +151,11 @@ def evaluate(
 @contextmanager
 def _evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards each part in the mode that it had: a frozen stage is in another than the rest."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    live = [part for part in module.modules() if part.training]
+    for part in live:
+        part.training = False
     try:
         yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for part in live:
+            part.training = True

@@ -1,6 +1,5 @@
 """The record of a run, `run.json`: its identity, where it lies, how it is written, found and read. No torch."""
 
-import copy
 import hashlib
 import json
 import logging
@@ -13,7 +12,7 @@ from typing import Any, TypeAlias
 
 import orjson
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from transferlab.errors import InputError
 from transferlab.migrations import migrated
@@ -36,14 +35,27 @@ _log = logging.getLogger(__name__)
 
 def portable(config: DictConfig) -> dict[str, Any]:
     """The resolved config, in which `${paths.x}` alone stays as it is: moving a folder does not change a run."""
-    literal = copy.deepcopy(config)
-    OmegaConf.set_struct(literal, False)
-    for key in literal.paths:
-        literal.paths[key] = f"\\${{paths.{key}}}"
-    plain = OmegaConf.to_container(literal, resolve=True, throw_on_missing=True)
+    paths = OmegaConf.to_container(config.paths, resolve=True)
+    assert isinstance(paths, dict)
+    with _literal(config.paths):
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    plain["paths"] = OmegaConf.to_container(config.paths, resolve=True)
-    return {str(key): value for key, value in plain.items()}
+    return {str(key): value for key, value in plain.items()} | {"paths": paths}
+
+
+@contextmanager
+def _literal(paths: DictConfig) -> Iterator[None]:
+    """Within, each path stands for the words that would give it; a copy of the whole config would cost more."""
+    before = OmegaConf.to_container(paths)
+    assert isinstance(before, dict)
+    with flag_override(paths, ["struct", "readonly"], False):
+        try:
+            for key in before:
+                paths[key] = f"\\${{paths.{key!s}}}"
+            yield
+        finally:
+            for key, words in before.items():
+                paths[key] = words
 
 
 def run_id(config: DictConfig) -> str:

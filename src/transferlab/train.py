@@ -56,6 +56,8 @@ def run(config: DictConfig) -> Record:
         if record is not None and record["status"] in ("finished", "diverged"):
             return record
         tracker, record = begun(config, folder)
+        results.write_config(folder, config)
+        results.write(folder, record)
         with recording(config, folder, tracker, record):
             run = prepared(config, folder, tracker, record)
             run.trainer.logger = tracker.start(run.card())
@@ -79,10 +81,8 @@ def begun(config: DictConfig, folder: Path) -> tuple[Tracker, Record]:
 
 @contextmanager
 def recording(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> Iterator[None]:
-    """A record that stays however the run ends; until it ends it says `interrupted`."""
+    """How the run ends, in its record, which until then says `interrupted`."""
     started = time.perf_counter()
-    results.write_config(folder, config)
-    results.write(folder, record)
     status, reason = "interrupted", "stopped from outside"
     try:
         with computing(config, record):

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Images:
     y: Tensor
     positions: Tensor
     input: ArrayInput | None = None
+    known: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
+    """Digests by position, shared by all that was taken from one set."""
 
     @classmethod
     def of(cls, load: Callable[[int], Image.Image], names: Sequence[str], y: Tensor) -> "Images":
@@ -71,7 +73,9 @@ class Images:
 
     @cached_property
     def _digests(self) -> list[bytes]:
-        return [self._digest(position) for position in self.positions.tolist()]
+        positions = self.positions.tolist()
+        self.known.update({one: self._digest(one) for one in positions if one not in self.known})
+        return [self.known[one] for one in positions]
 
     def _digest(self, position: int) -> bytes:
         name = self.names[position]
