@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from transferlab.adapters.bottleneck import Bottleneck, BottleneckAdapter
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.conv1d import conv1d
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.series import SeriesInput
 

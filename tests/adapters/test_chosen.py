@@ -6,7 +6,8 @@ from adapted import adapted, of_images, of_vectors
 from torch import nn
 
 from transferlab.adapters.chosen import BitFit, NormTuning, is_norm
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from transferlab.adapters.peft import IA3, Lora
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 
 KINDS = ["linear", "conv"]

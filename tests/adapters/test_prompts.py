@@ -11,12 +11,13 @@ from torch import nn
 
 from transferlab import cli
 from transferlab.adapters.prompts import Prompts
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.huggingface.seq2seq import encoder as t5_encoder
 from transferlab.backbones.huggingface.text import decoder, encoder
 from transferlab.backbones.huggingface.vision import tower
 from transferlab.backbones.recurrent import recurrent
 from transferlab.backbones.small import convnet
+from transferlab.backbones.stages import Stage
 from transferlab.backbones.timm import named
 from transferlab.backbones.torchvision.transformers import swin
 from transferlab.backbones.two_tower import two_tower

@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from transferlab.adapters.residual import Parallel, ResidualAdapter, Series
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.huggingface.vision import tower
 from transferlab.backbones.recurrent import recurrent
+from transferlab.backbones.stages import Stage
 from transferlab.backbones.timm import named
 from transferlab.backbones.torchvision.convnets import resnet
 from transferlab.backbones.two_tower import two_tower

@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from transferlab.adapters.stochnorm import StochasticNormalisation, StochNorm, plain, stochastic
 from transferlab.averaging import recompute
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
+from transferlab.backbones.stages import Stage
 from transferlab.backbones.timm import named
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput

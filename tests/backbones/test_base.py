@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from transferlab.backbones import weights
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
 from transferlab.backbones.small import convnet, mlp
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.values import Pair, Seq, masked_mean

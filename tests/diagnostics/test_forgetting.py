@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.small import mlp
+from transferlab.backbones.stages import Stage
 from transferlab.data.module import TransferData
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import InMemory

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from transferlab.adapters.base import Adapter
 from transferlab.adapters.places import in_stages, side_of
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.looking import outputs
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.values import Carried, Pair, Seq, Value
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from transferlab.adapters.base import Adapter
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.looking import outputs
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.values import Seq, Value
 

@@ -1,36 +1,15 @@
-"""A backbone: a library's net, untouched, read as a chain of named stages that can be entered anywhere."""
+"""A backbone: a library's net, untouched, read as a chain of named stages that can be entered and frozen anywhere."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from transferlab.backbones.chain import through
+from transferlab.backbones.stages import Glue, Stage, owner, owners
 from transferlab.errors import InputError, unknown
-from transferlab.values import Carried, Entered, Seq, Value, samples
-
-Glue: TypeAlias = Callable[[nn.Module, Any], Any]
-"""A named function (net, value) -> value for what is no module of the net, e.g. flatten."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Consecutive steps of a net under one name.
-
-    Attributes:
-        name: e.g. `layer1`.
-        steps: dotted paths of modules of the net, which work on the `h` of a `Seq`, or glue functions, in order.
-        owns: paths of further modules and parameters that only glue calls.
-    """
-
-    name: str
-    steps: Sequence[str | Glue]
-    owns: Sequence[str] = ()
-
-    @property
-    def prefixes(self) -> tuple[str, ...]:
-        """Every path of the net that is this stage's."""
-        return (*(step for step in self.steps if isinstance(step, str)), *self.owns)
+from transferlab.values import Entered, Value, samples
 
 
 class Backbone(nn.Module):
@@ -92,6 +71,18 @@ class Backbone(nn.Module):
         owning = {self._owner[name] for name, _ in self.net.named_parameters() if name in self._owner}
         return tuple(name for name in self._chain if name in owning)
 
+    def stage(self, name: str) -> Stage:
+        """One stage, as it is now."""
+        return self._chain[name]
+
+    def paths(self, stage: str) -> tuple[str, ...]:
+        """Every path of the net that is a stage's, for a net that contains this one."""
+        return self._chain[stage].prefixes
+
+    def stage_of(self, path: str) -> str | None:
+        """The stage of a module, containers included."""
+        return owner(path, self._prefixes)
+
     def stage_parameters(self, stage: str) -> list[nn.Parameter]:
         """The parameters of one stage, in the net's order."""
         return [p for name, p in self.net.named_parameters() if self._owner.get(name) == stage]
@@ -102,14 +93,6 @@ class Backbone(nn.Module):
             if self._owner.get(path) == stage:
                 yield path, tensor
 
-    def paths(self, stage: str) -> tuple[str, ...]:
-        """Every path of the net that is a stage's, for a net that contains this one."""
-        return self._chain[stage].prefixes
-
-    def stage(self, name: str) -> Stage:
-        """One stage, as it is now."""
-        return self._chain[name]
-
     def alter(self, stages: Iterable[Stage] = ()) -> None:
         """Read the net again after parts were put into it or taken out.
 
@@ -118,38 +101,6 @@ class Backbone(nn.Module):
         """
         self._chain |= {stage.name: stage for stage in stages}
         self._read()
-
-    def limit(self, parameters: Collection[str], modules: Collection[str]) -> None:
-        """From now on nothing but these trains of a stage that trains; the rest of it is as frozen as frozen stages.
-
-        Args:
-            parameters: paths in the net.
-            modules: paths in the net, of those that are in training mode.
-        """
-        self._only, self._live = frozenset(parameters), frozenset(modules)
-
-    def changing(self, frozen_batchnorm: str = "still") -> frozenset[str]:
-        """Which tensors training can change, whatever stages it trains; keys of the net's state dict.
-
-        Args:
-            frozen_batchnorm: as for `set_trainable`.
-        """
-        keys = self.net.state_dict().keys()
-        if self._only is None:
-            return frozenset(keys)
-        live = self._live | (self._batchnorm_prefixes() if frozen_batchnorm == "trains" else set())
-        return frozenset(key for key in keys if key in self._only or key.rpartition(".")[0] in live)
-
-    def trains(self, stage: str, frozen_batchnorm: str = "still") -> bool:
-        """Whether anything trains of a stage that trains."""
-        changing = self.changing(frozen_batchnorm)
-        return any(name in changing and self._owner.get(name) == stage for name, _ in self.net.named_parameters())
-
-    def batchnorm_parameters(self, stage: str) -> list[nn.Parameter]:
-        """Scale and shift of the BatchNorm layers of one stage."""
-        layers = self._batchnorm_prefixes()
-        named = self.net.named_parameters()
-        return [p for name, p in named if self._owner.get(name) == stage and name.rpartition(".")[0] in layers]
 
     def cut(self) -> None:
         """End the chain before its tail, so that it gives maps or sequences; what is cut off leaves the net for good.
@@ -197,47 +148,41 @@ class Backbone(nn.Module):
         self, x: Value | Entered, keep: Collection[str], start: str | None = None, stop: str | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """`forward`, with the outputs of the stages named in `keep`, and of no others."""
-        first, end = self._position(start, 0), self._position(stop, len(self._chain))
-        if missing := set(keep) - set(self.stages):
-            raise unknown("stage", min(missing), self.stages)
-        kept: dict[str, Any] = {}
         if isinstance(x, Entered):
             self.passed += int(x.flops * samples(x.value))
-            x, first, kept = self._entered(x, keep)
-        if first > end:
-            raise InputError(
-                f"start='{self.stages[first] if first < len(self._chain) else None}' lies behind stop='{stop}'"
-            )
-        names = self.stages[first:end]
-        for name in names:
-            for step in self._chain[name].steps:
-                x = _through(self.net.get_submodule(step), x) if isinstance(step, str) else step(self.net, x)
-            if name in keep:
-                kept[name] = x.seen if isinstance(x, Carried) else x
-        return x, kept
+        return through(self.net, self._chain, x, keep, start, stop)
 
-    def _entered(self, x: Entered, keep: Collection[str]) -> tuple[Any, int, dict[str, Any]]:
-        """The value, the position at which it goes on, and of the outputs before that those wanted."""
-        first = self._position(x.stage, 0) if x.stage is not None else len(self._chain)
-        if lost := {name for name in self.stages[:first] if name in keep} - x.kept.keys():
-            raise InputError(f"the batch enters at '{x.stage}', and the output of '{min(lost)}' was not kept")
-        return x.value, first, {name: value for name, value in x.kept.items() if name in keep}
+    def limit(self, parameters: Collection[str], modules: Collection[str]) -> None:
+        """From now on nothing but these trains of a stage that trains; the rest of it is as frozen as frozen stages.
 
-    def still(self) -> int:
-        """How many of the first stages do nothing but compute, as `set_trainable` left them.
-
-        Nothing of them trains, and no BatchNorm or dropout is live in them even while the net is in training mode.
+        Args:
+            parameters: paths in the net.
+            modules: paths in the net, of those that are in training mode.
         """
-        frozen = {id(module) for module in self._frozen_modules}
-        live = [
-            path
-            for path, module in self.net.named_modules()
-            if id(module) not in frozen
-            or (self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm))
-        ]
-        live += [name for name, parameter in self.net.named_parameters() if parameter.requires_grad]
-        stages = {stage for path in live if (stage := self.stage_of(path)) is not None}
-        return next((n for n, name in enumerate(self._chain) if name in stages), len(self._chain))
+        self._only, self._live = frozenset(parameters), frozenset(modules)
+
+    def changing(self, frozen_batchnorm: str = "still") -> frozenset[str]:
+        """Which tensors training can change, whatever stages it trains; keys of the net's state dict.
+
+        Args:
+            frozen_batchnorm: as for `set_trainable`.
+        """
+        keys = self.net.state_dict().keys()
+        if self._only is None:
+            return frozenset(keys)
+        live = self._live | (self._batchnorm_prefixes() if frozen_batchnorm == "trains" else set())
+        return frozenset(key for key in keys if key in self._only or key.rpartition(".")[0] in live)
+
+    def trains(self, stage: str, frozen_batchnorm: str = "still") -> bool:
+        """Whether anything trains of a stage that trains."""
+        changing = self.changing(frozen_batchnorm)
+        return any(name in changing and self._owner.get(name) == stage for name, _ in self.net.named_parameters())
+
+    def batchnorm_parameters(self, stage: str) -> list[nn.Parameter]:
+        """Scale and shift of the BatchNorm layers of one stage."""
+        layers = self._batchnorm_prefixes()
+        named = self.net.named_parameters()
+        return [p for name, p in named if self._owner.get(name) == stage and name.rpartition(".")[0] in layers]
 
     def set_trainable(self, stages: Iterable[str], frozen_batchnorm: str = "still") -> None:
         """Train these stages and truly freeze the others: no gradients *and* evaluation mode.
@@ -270,13 +215,28 @@ class Backbone(nn.Module):
         if mode:
             for module in self._frozen_modules:
                 # not module.train(), which would reach into a stage that is named inside this one
-                module.training = self._live_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm)
+                module.training = self._live_batchnorm and isinstance(module, _BatchNorm)
         return self
+
+    def still(self) -> int:
+        """How many of the first stages do nothing but compute, as `set_trainable` left them.
+
+        Nothing of them trains, and no BatchNorm or dropout is live in them even while the net is in training mode.
+        """
+        frozen = {id(module) for module in self._frozen_modules}
+        live = [
+            path
+            for path, module in self.net.named_modules()
+            if id(module) not in frozen or (self._live_batchnorm and isinstance(module, _BatchNorm))
+        ]
+        live += [name for name, parameter in self.net.named_parameters() if parameter.requires_grad]
+        stages = {stage for path in live if (stage := self.stage_of(path)) is not None}
+        return next((n for n, name in enumerate(self._chain) if name in stages), len(self._chain))
 
     def _read(self) -> None:
         """Find the stage of everything in the net."""
         stages = list(self._chain.values())
-        self._owner = _owners(self.net, stages, self.ignored)
+        self._owner = owners(self.net, stages, self.ignored)
         self._prefixes = {prefix: stage.name for stage in stages for prefix in stage.prefixes}
 
     def _stays(self, path: str, trained: Collection[str]) -> bool:
@@ -284,23 +244,8 @@ class Backbone(nn.Module):
         stage = self.stage_of(path)
         return stage is not None and (stage not in trained or (self._only is not None and path not in self._live))
 
-    def stage_of(self, path: str) -> str | None:
-        """The stage of a module, containers included."""
-        return _longest(path, self._prefixes)
-
     def _batchnorm_prefixes(self) -> set[str]:
-        return {name for name, m in self.net.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
-
-    def _position(self, stage: str | None, default: int) -> int:
-        if stage is None:
-            return default
-        if stage not in self._chain:
-            raise unknown("stage", stage, self.stages)
-        return self.stages.index(stage)
-
-
-def _through(module: nn.Module, x: Any) -> Any:
-    return Seq(module(x.h), x.mask) if isinstance(x, Seq) else module(x)
+        return {name for name, m in self.net.named_modules() if isinstance(m, _BatchNorm)}
 
 
 def _remove(net: nn.Module, path: str) -> None:
@@ -308,29 +253,3 @@ def _remove(net: nn.Module, path: str) -> None:
     parent, _, leaf = path.rpartition(".")
     holder = net.get_submodule(parent)
     setattr(holder, leaf, nn.Identity() if leaf in holder._modules else None)
-
-
-def _longest(path: str, prefixes: Mapping[str, str]) -> str | None:
-    """What the longest prefix of a dotted path stands for."""
-    while path and path not in prefixes:
-        path = path.rpartition(".")[0]
-    return prefixes.get(path)
-
-
-def _owners(net: nn.Module, stages: Sequence[Stage], ignored: Sequence[str]) -> Mapping[str, str]:
-    """The stage of every parameter, buffer and leaf module, by its path: the stage with the longest matching prefix."""
-    names = [stage.name for stage in stages]
-    claims = [prefix for stage in stages for prefix in stage.prefixes]
-    if twice := {name for name in (*names, *claims) if max(names.count(name), claims.count(name)) > 1}:
-        raise ValueError(f"these stages or paths are named twice: {', '.join(sorted(twice))}")
-    prefixes = {prefix: stage.name for stage in stages for prefix in stage.prefixes}
-    leaves = [name for name, module in net.named_modules() if name and not list(module.children())]
-    tensors = [name for name, _ in (*net.named_parameters(), *net.named_buffers())]
-    paths = list(dict.fromkeys([*tensors, *leaves]))
-    owners = {path: stage for path in paths if (stage := _longest(path, prefixes)) is not None}
-    left_out = {prefix: prefix for prefix in ignored}
-    if orphans := [path for path in paths if path not in owners and _longest(path, left_out) is None]:
-        raise ValueError(f"these parts of the net belong to no stage: {', '.join(orphans)}")
-    if unused := {prefix for prefix in prefixes if not any(_longest(path, {prefix: ""}) is not None for path in paths)}:
-        raise ValueError(f"these paths of stages name nothing in the net: {', '.join(sorted(unused))}")
-    return owners

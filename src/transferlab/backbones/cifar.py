@@ -6,7 +6,8 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 

@@ -6,8 +6,9 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.small import check_widths
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.inputs.series import channels_of

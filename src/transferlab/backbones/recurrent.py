@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.base import Backbone
+from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input
 from transferlab.inputs.series import channels_of

@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input, Shape
 from transferlab.inputs.ids import IdsInput

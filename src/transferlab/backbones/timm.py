@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
+from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, nearest, unknown
 from transferlab.inputs.arrays import ArrayInput
 

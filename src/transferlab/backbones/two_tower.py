@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
+from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.inputs.pair import PairInput

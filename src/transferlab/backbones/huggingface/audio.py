@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
-from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
 from transferlab.backbones.huggingface.base import Config, built, configured
 from transferlab.backbones.huggingface.stages import blocks
+from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.audio import MelInput, WaveInput
 from transferlab.inputs.base import Input

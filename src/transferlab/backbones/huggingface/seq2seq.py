@@ -10,11 +10,12 @@ from torch.nn import functional
 from transformers import AutoModelForSeq2SeqLM, PretrainedConfig
 from transformers.masking_utils import create_bidirectional_mask
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
 from transferlab.backbones.huggingface.base import Config, built, configured, published, renamed
 from transferlab.backbones.huggingface.stages import blocks
 from transferlab.backbones.huggingface.text import latest, pooled_by, through_block
+from transferlab.backbones.stages import Stage
 from transferlab.backbones.weights import read_tensors
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from transferlab.backbones.base import Glue, Stage
+from transferlab.backbones.stages import Glue, Stage
 
 
 def blocks(paths: Sequence[str], step: Callable[..., Any], last: Sequence[str | Glue]) -> list[Stage]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
-from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
 from transferlab.backbones.huggingface.base import Config, built, configured
+from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input
 from transferlab.inputs.text import TextInput

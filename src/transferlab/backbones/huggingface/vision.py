@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
 from transferlab.backbones.huggingface.base import built, configured
 from transferlab.backbones.huggingface.stages import blocks
+from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.base import Input, Shape

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
+from transferlab.backbones.stages import Stage
 from transferlab.backbones.torchvision.library import checked, flatten, member, numbered, relu, spatial_mean
 from transferlab.inputs.arrays import ArrayInput
 

@@ -7,9 +7,10 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
-from transferlab.backbones.base import Backbone, Glue, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
 from transferlab.backbones.fitted import first_convolution
+from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.arrays import ArrayInput
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from transferlab.backbones.base import Backbone, Stage
+from transferlab.backbones.base import Backbone
 from transferlab.backbones.fitted import POSITIONS, resized_positions
+from transferlab.backbones.stages import Stage
 from transferlab.backbones.torchvision.library import check_member, checked, fresh, member, numbered
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
