@@ -1,8 +1,6 @@
 """Any net of timm by its name there: the chain of its modules is found by watching one forward pass."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
 from transferlab.backbones.stages import Glue, Stage
+from transferlab.backbones.tracing import NoChain, chained, watched
 from transferlab.errors import InputError, nearest, unknown
 from transferlab.inputs.arrays import ArrayInput
 
@@ -34,7 +33,7 @@ def named(input: ArrayInput, name: str) -> Backbone:
         raise InputError(f"backbone.input.shape={list(input.shape)}: {name} takes [channels, height, width]")
     try:
         return _as_chain(_created(name, input.shape), name, input)
-    except _NoChain as error:
+    except NoChain as error:
         raise InputError(f"backbone.name={name}: {error}, so it is no chain of stages; choose another net") from error
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:  # what timm and torch say to a wrong size
         reason = " ".join(str(error).split()) or "the net does not take images of this size"
@@ -111,96 +110,21 @@ def _example(net: Any, input: ArrayInput) -> Tensor:
     return small
 
 
-class _NoChain(Exception):
-    """Where the chain of a net's modules breaks."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of a module: what it was given, what it gave, and the module that called it, '' for the net itself."""
-
-    path: str
-    caller: str
-    given: Any
-    gave: Any
-
-
 def _as_chain(net: Any, name: str, input: ArrayInput) -> Backbone:
     net.eval()
     with torch.no_grad():
         example = _example(net, input)
-        calls, maps = _watched(net, example)
+        calls, maps = watched(net, net.forward_features, example)
         features = net.forward_head(maps, pre_logits=True)
-    chain = _opened(_linked(net, calls, "", example, maps), net, calls)
+    chain = chained(calls, example, maps, _GLUE if hasattr(net, "_pos_embed") else {})
     stages = [*_grouped(net, chain), Stage("pool", [_pooled])]
     if len(stages) == 2 or features.ndim != 2:
-        raise _NoChain("it is one module, or gives no vector a sample")
+        raise NoChain("it is one module, or gives no vector a sample")
     ignored = _classifiers(net)
     stages = _owning(net, stages, ignored)
     backbone = Backbone(net.train(), stages, features.shape[1], name, ignored=ignored, tail="pool", grid=_grid)
     check_chain(backbone, lambda x: net.forward_head(net.forward_features(x), pre_logits=True), example)
     return backbone
-
-
-def _watched(net: Any, x: Tensor) -> tuple[list[_Call], Tensor]:
-    """Every call of a module of the two outer levels during `forward_features`, and what that gives."""
-    calls: list[_Call] = []
-    running = [""]
-    handles = []
-    for path, module in net.named_modules():
-        if not path or path.count(".") > 1:
-            continue
-
-        def enter(module: nn.Module, args: Any, path: str = path) -> None:
-            running.append(path)
-
-        def leave(module: nn.Module, args: Any, kwargs: Any, gave: Any, path: str = path) -> None:
-            running.pop()
-            given = [value for value in (*args, *kwargs.values()) if value is not None]
-            calls.append(_Call(path, running[-1], given[0] if len(given) == 1 else None, gave))
-
-        handles += [
-            module.register_forward_pre_hook(enter),
-            module.register_forward_hook(leave, with_kwargs=True),
-        ]
-    try:
-        return calls, net.forward_features(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _linked(net: Any, calls: Sequence[_Call], caller: str, given: Any, gave: Any) -> list[str | Glue]:
-    """The modules called by one, in order, each of which takes the very object that the one before it gave."""
-    steps: list[str | Glue] = []
-    value, last = given, "the input"
-    for call in (call for call in calls if call.caller == caller):
-        if call.given is value:
-            steps.append(call.path)
-        elif call.path in _GLUE and hasattr(net, "_pos_embed"):
-            steps.append(_GLUE[call.path])
-        else:
-            raise _NoChain(f"its module {call.path} takes something else than what {last} gives")
-        value, last = call.gave, call.path
-    if value is not gave or not steps:
-        raise _NoChain(f"what {last} gives is changed by code that is no module")
-    return steps
-
-
-def _opened(steps: Sequence[str | Glue], net: Any, calls: Sequence[_Call]) -> list[str | Glue]:
-    """The chain with each container of blocks, which timm names in the plural, replaced by what it holds.
-
-    A module that is the whole chain is opened whatever its name.
-    """
-    by_path = {call.path: call for call in calls}
-    opened: list[str | Glue] = []
-    for step in steps:
-        inner: list[str | Glue] = [step]
-        if isinstance(step, str) and (step.endswith("s") or len(steps) == 1):
-            with suppress(_NoChain):  # else it stays one module
-                inner = _linked(net, calls, step, by_path[step].given, by_path[step].gave)
-        opened += inner
-    return opened
 
 
 def _grouped(net: Any, chain: Sequence[str | Glue]) -> list[Stage]:
