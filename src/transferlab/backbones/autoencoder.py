@@ -8,7 +8,8 @@ from math import ceil, prod
 from torch import nn
 
 from transferlab.backbones.base import Backbone
-from transferlab.backbones.small import array_shape, check_widths, flatten, layers
+from transferlab.backbones.glue import flatten
+from transferlab.backbones.small import array_shape, check_widths, layers
 from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.glue import spatial_mean
 from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
@@ -44,7 +45,7 @@ def resnet(input: ArrayInput, depth: int) -> Backbone:
         )
     )
     layers = [Stage(layer, [layer]) for layer in ("layer1", "layer2", "layer3")]
-    stages = [Stage("stem", ["conv1", "bn1", "relu"]), *layers, Stage("pool", [_spatial_mean])]
+    stages = [Stage("stem", ["conv1", "bn1", "relu"]), *layers, Stage("pool", [spatial_mean])]
     return Backbone(net, stages, _WIDTHS[-1], f"cifar_resnet{depth}", ignored=["linear"], tail="pool")
 
 
@@ -101,7 +102,3 @@ def _convolution(before: int, after: int, stride: int) -> nn.Conv2d:
     convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight)
     return convolution
-
-
-def _spatial_mean(net: nn.Module, x: Tensor) -> Tensor:
-    return x.mean((2, 3))

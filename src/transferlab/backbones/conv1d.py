@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.glue import step_mean
 from transferlab.backbones.small import check_widths
 from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.inputs.series import channels_of
-from transferlab.values import Seq, masked_mean
+from transferlab.values import Seq
 
 
 def conv1d(input: Input, widths: Sequence[int], kernel: int) -> Backbone:
@@ -42,7 +43,7 @@ def conv1d(input: Input, widths: Sequence[int], kernel: int) -> Backbone:
         name = f"block{number}"
         net[name] = _Block(before, after, kernel)
         stages.append(Stage(name, [partial(_block, name=name)], owns=[name]))
-    return Backbone(net, [*stages, Stage("pool", [_mean])], widths[-1], "conv1d", tail="pool")
+    return Backbone(net, [*stages, Stage("pool", [step_mean])], widths[-1], "conv1d", tail="pool")
 
 
 class _Block(nn.Module):
@@ -67,7 +68,3 @@ class _Block(nn.Module):
 def _block(net: nn.Module, x: Seq, name: str) -> Seq:
     halved: Seq = net.get_submodule(name)(x)
     return halved
-
-
-def _mean(net: nn.Module, x: Seq) -> Tensor:
-    return masked_mean(x)

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.glue import chosen_pooling, step_mean
 from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input
 from transferlab.inputs.series import channels_of
-from transferlab.values import Seq, masked_mean
+from transferlab.values import Seq
 
 
 @runtime_checkable
@@ -115,14 +116,12 @@ def _live(module: nn.Module, packed: Any) -> Any:
 
 
 def _pooling(name: str, bidirectional: bool) -> Glue:
-    poolings: dict[str, Callable[..., Tensor]] = {
+    poolings: dict[str, Glue] = {
         "last": _both_ends if bidirectional else _last,
-        "mean": _mean,
+        "mean": step_mean,
         "max": _max,
     }
-    if name not in poolings:
-        raise unknown("backbone.pooling", name, poolings)
-    return poolings[name]
+    return chosen_pooling(name, poolings)
 
 
 def _last(net: nn.Module, x: Seq) -> Tensor:
@@ -133,10 +132,6 @@ def _both_ends(net: nn.Module, x: Seq) -> Tensor:
     """The forward direction's state after the last step, and the backward one's after the first."""
     half = x.h.shape[-1] // 2
     return torch.cat([_last(net, x)[:, :half], x.h[:, 0, half:]], 1)
-
-
-def _mean(net: nn.Module, x: Seq) -> Tensor:
-    return masked_mean(x)
 
 
 def _max(net: nn.Module, x: Seq) -> Tensor:

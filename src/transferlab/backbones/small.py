@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.glue import flatten, spatial_mean
 from transferlab.backbones.stages import Stage
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input, Shape
@@ -39,7 +40,7 @@ def convnet(input: Input, widths: Sequence[int]) -> Backbone:
         blocks[f"block{number}"] = nn.Sequential(
             nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)
         )
-    stages = [*(Stage(name, [name]) for name in blocks), Stage("pool", [_spatial_mean])]
+    stages = [*(Stage(name, [name]) for name in blocks), Stage("pool", [spatial_mean])]
     return Backbone(nn.Sequential(blocks), stages, widths[-1], "convnet", tail="pool")
 
 
@@ -132,15 +133,6 @@ def layers(sizes: Sequence[int]) -> OrderedDict[str, nn.Module]:
     for number, (before, after) in enumerate(pairwise(sizes), start=1):
         found[f"layer{number}"] = nn.Sequential(nn.Linear(before, after), nn.ReLU())
     return found
-
-
-def flatten(net: nn.Module, x: Tensor) -> Tensor:
-    """One vector a sample."""
-    return x.flatten(1)
-
-
-def _spatial_mean(net: nn.Module, x: Tensor) -> Tensor:
-    return x.mean((2, 3))
 
 
 def _look_up_user(net: nn.Module, ids: Tensor) -> Pair:

@@ -10,8 +10,9 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
+from transferlab.backbones.glue import chosen_pooling, step_mean
 from transferlab.backbones.huggingface.base import Config, built, configured
-from transferlab.backbones.huggingface.stages import blocks
+from transferlab.backbones.huggingface.stages import blocks, unmasked
 from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.audio import MelInput, WaveInput
@@ -63,7 +64,7 @@ def waves(
         Stage("convolutions", [_convolved], owns=["feature_extractor"]),
         Stage("embeddings", [_projected, _placed], owns=_owned_by_embeddings(net)),
         *blocks(paths, _block, ["encoder.layer_norm"] if config.do_stable_layer_norm else []),
-        Stage("pool", [_mean]),
+        Stage("pool", [step_mean]),
     ]
     backbone = Backbone(net, stages, config.hidden_size, kind, tail="pool")
     check_chain(backbone, partial(_library, net), input.example(2))
@@ -138,10 +139,6 @@ def _block(net: Any, value: Seq, path: str) -> Seq:
     return Seq(layer(value.h, attention_mask=mask), value.mask)
 
 
-def _mean(net: nn.Module, value: Seq) -> Tensor:
-    return masked_mean(value)
-
-
 def ast(
     input: Input, origin: str | None, architecture: Mapping[str, Any] | None, pooling: str, attention: str
 ) -> Backbone:
@@ -166,14 +163,13 @@ def ast(
     """
     if not isinstance(input, MelInput):
         raise InputError(f"backbone.input is for {input.kind}, AST takes spectra: choose input@backbone.input=log_mel")
-    if pooling not in _POOLINGS:
-        raise unknown("backbone.pooling", pooling, _POOLINGS)
+    pool = chosen_pooling(pooling, _POOLINGS)
     _, bands, frames = input.shape
     fitted = {"num_mel_bins": bands, "max_length": frames} if origin is None else {}
     config = configured(_AST, origin, {**fitted, **(architecture or {})})
     _check_spectrum(bands, frames, config)
-    backbone = _spectral(built(config, attention), pooling)
-    _check_short(config, pooling, attention, input)
+    backbone = _spectral(built(config, attention), pool)
+    _check_short(config, pool, attention, input)
     return backbone
 
 
@@ -190,39 +186,34 @@ def _check_spectrum(bands: int, frames: int, config: Config) -> None:
         )
 
 
-def _spectral(net: Any, pooling: str) -> Backbone:
+def _spectral(net: Any, pool: Glue) -> Backbone:
     config = net.config
     stages = [
         Stage("embeddings", [_frames_first, "embeddings"]),
-        *blocks([f"layers.{number}" for number in range(config.num_hidden_layers)], _layer, ["layernorm"]),
-        Stage("pool", [_POOLINGS[pooling]]),
+        *blocks([f"layers.{number}" for number in range(config.num_hidden_layers)], unmasked, ["layernorm"]),
+        Stage("pool", [pool]),
     ]
     return Backbone(net, stages, config.hidden_size, "ast", tail="pool", grid=_maps)
 
 
-def _check_short(config: Config, pooling: str, attention: str, input: MelInput) -> None:
+def _check_short(config: Config, pool: Glue, attention: str, input: MelInput) -> None:
     """Check the chain on two columns of patches: the published nets' 1,024 frames would take a minute."""
     frames = min(config.max_length, config.patch_size + config.time_stride)
     with torch.random.fork_rng(devices=[]):
         net = built(type(config).from_dict({**config.to_dict(), "max_length": frames}), attention)
-    library = partial(_library_of_spectra, net, pooling)
-    check_chain(_spectral(net, pooling), library, input.example(2)[..., :frames])
+    library = partial(_library_of_spectra, net, pool)
+    check_chain(_spectral(net, pool), library, input.example(2)[..., :frames])
 
 
-def _library_of_spectra(net: Any, pooling: str, x: Tensor) -> Tensor:
+def _library_of_spectra(net: Any, pool: Glue, x: Tensor) -> Tensor:
     found = net(_frames_first(net, x))
-    features: Tensor = found.pooler_output if pooling == "cls" else _mean_of_patches(net, found.last_hidden_state)
+    features: Tensor = found.pooler_output if pool is _both_tokens else _mean_of_patches(net, found.last_hidden_state)
     return features
 
 
 def _frames_first(net: nn.Module, x: Tensor) -> Tensor:
     """From an image (B, 1, bands, frames) to what the library takes, (B, frames, bands)."""
     return x[:, 0].transpose(1, 2)
-
-
-def _layer(net: nn.Module, x: Tensor, path: str) -> Tensor:
-    tokens: Tensor = net.get_submodule(path)(x, None)
-    return tokens
 
 
 def _both_tokens(net: nn.Module, x: Tensor) -> Tensor:

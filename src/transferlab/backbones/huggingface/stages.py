@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from torch import Tensor, nn
+
 from transferlab.backbones.stages import Glue, Stage
 
 
@@ -20,3 +22,9 @@ def blocks(paths: Sequence[str], step: Callable[..., Any], last: Sequence[str | 
         Stage(f"block{number}", [partial(step, path=path), *end], owns=[path])
         for number, (path, end) in enumerate(zip(paths, ends, strict=True))
     ]
+
+
+def unmasked(net: nn.Module, tokens: Tensor, path: str) -> Tensor:
+    """A step for `blocks`: a layer that masks nothing, as all tokens are real."""
+    found: Tensor = net.get_submodule(path)(tokens, None)
+    return found

@@ -10,12 +10,13 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
+from transferlab.backbones.glue import chosen_pooling, step_mean
 from transferlab.backbones.huggingface.base import Config, built, configured
 from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input
 from transferlab.inputs.text import TextInput
-from transferlab.values import Seq, masked_mean
+from transferlab.values import Seq
 
 Conversion: TypeAlias = Callable[[Config, Tensor, Tensor], Any]
 
@@ -183,16 +184,12 @@ def _first(net: nn.Module, value: Seq) -> Tensor:
     return value.h[:, 0]
 
 
-def _mean(net: nn.Module, value: Seq) -> Tensor:
-    return masked_mean(value)
-
-
 def _last(net: nn.Module, value: Seq) -> Tensor:
     """The last real token; padding stands on the right."""
     return value.h[torch.arange(len(value.h), device=value.h.device), value.mask.sum(1) - 1]
 
 
-_POOLINGS: Mapping[str, Glue] = {"cls": _first, "mean": _mean, "last": _last}
+_POOLINGS: Mapping[str, Glue] = {"cls": _first, "mean": step_mean, "last": _last}
 
 
 def pooled_by(name: str) -> Glue:
@@ -201,6 +198,4 @@ def pooled_by(name: str) -> Glue:
     Raises:
         InputError: another name.
     """
-    if name not in _POOLINGS:
-        raise unknown("backbone.pooling", name, _POOLINGS)
-    return _POOLINGS[name]
+    return chosen_pooling(name, _POOLINGS)

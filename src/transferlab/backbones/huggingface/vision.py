@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.checking import check_chain
+from transferlab.backbones.glue import chosen_pooling, class_token
 from transferlab.backbones.huggingface.base import built, configured
-from transferlab.backbones.huggingface.stages import blocks
+from transferlab.backbones.huggingface.stages import blocks, unmasked
 from transferlab.backbones.stages import Glue, Stage
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.arrays import ArrayInput
@@ -55,7 +56,7 @@ def tower(
     """
     if kind not in _LAYOUTS:
         raise unknown("vision tower of type", kind, _LAYOUTS)
-    layout, pool, shape = _LAYOUTS[kind], _pooling(pooling), _image_shape(input, kind)
+    layout, pool, shape = _LAYOUTS[kind], chosen_pooling(pooling, _POOLINGS), _image_shape(input, kind)
     fitted = {"image_size": max(shape[1:]), "num_channels": shape[0]} if origin is None else {}
     config = configured(kind, origin, {**fitted, **(architecture or {})})
     _check_shape(shape, config, kind)
@@ -65,7 +66,7 @@ def tower(
     paths = [f"{layout.layers}.{number}" for number in range(config.num_hidden_layers)]
     stages = [
         Stage("embeddings", layout.embeddings, owns=layout.owns),
-        *blocks(paths, _block, [] if layout.pools_first else [layout.norm]),
+        *blocks(paths, unmasked, [] if layout.pools_first else [layout.norm]),
         Stage("pool", [pool, layout.norm] if layout.pools_first else [pool]),
     ]
     grid = partial(_maps, size=(shape[1] // config.patch_size, shape[2] // config.patch_size))
@@ -113,15 +114,6 @@ def _embedded(net: Any, x: Tensor) -> Tensor:
     return tokens
 
 
-def _block(net: nn.Module, x: Tensor, path: str) -> Tensor:
-    tokens: Tensor = net.get_submodule(path)(x, None)
-    return tokens
-
-
-def _class_token(net: nn.Module, x: Tensor) -> Tensor:
-    return x[:, 0]
-
-
 def _mean_of_patches(net: nn.Module, x: Tensor) -> Tensor:
     return x[:, 1:].mean(1)
 
@@ -133,13 +125,7 @@ def _maps(net: nn.Module, x: Tensor, size: tuple[int, int]) -> Tensor:
     return patches.reshape(*patches.shape[:2], height, width)
 
 
-_POOLINGS: Mapping[str, Glue] = {"cls": _class_token, "mean": _mean_of_patches}
-
-
-def _pooling(name: str) -> Glue:
-    if name not in _POOLINGS:
-        raise unknown("backbone.pooling", name, _POOLINGS)
-    return _POOLINGS[name]
+_POOLINGS: Mapping[str, Glue] = {"cls": class_token, "mean": _mean_of_patches}
 
 
 _LAYOUTS = {

@@ -3,8 +3,9 @@
 from torch import nn
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.glue import flatten
 from transferlab.backbones.stages import Stage
-from transferlab.backbones.torchvision.library import checked, flatten, member, numbered, relu, spatial_mean
+from transferlab.backbones.torchvision.library import average_pool, checked, member, numbered, relu
 from transferlab.inputs.arrays import ArrayInput
 
 
@@ -51,7 +52,7 @@ def densenet(input: ArrayInput, name: str) -> Backbone:
         Stage("block2", ["features.transition1", "features.denseblock2"]),
         Stage("block3", ["features.transition2", "features.denseblock3"]),
         Stage("block4", ["features.transition3", "features.denseblock4", "features.norm5", relu]),
-        Stage("pool", [spatial_mean]),
+        Stage("pool", [average_pool]),
     ]
     return checked(Backbone(net, stages, features, name, ignored=["classifier"], tail="pool"), input)
 
@@ -63,7 +64,7 @@ def mobilenet_v2(input: ArrayInput, name: str) -> Backbone:
     """
     net = member(name, ("mobilenet_v2",), input)
     net.classifier[1] = nn.Identity()
-    stages = [*_inverted_residuals(net), Stage("pool", [spatial_mean, "classifier.0"])]
+    stages = [*_inverted_residuals(net), Stage("pool", [average_pool, "classifier.0"])]
     return checked(Backbone(net, stages, net.last_channel, name, ignored=["classifier.1"], tail="pool"), input)
 
 

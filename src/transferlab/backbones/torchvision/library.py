@@ -74,13 +74,8 @@ def numbered(word: str, groups: Iterable[Sequence[str | Glue]]) -> list[Stage]:
     return [Stage(f"{word}{number}", steps) for number, steps in enumerate(groups, start=1)]
 
 
-def flatten(net: nn.Module, x: Tensor) -> Tensor:
-    """(B, C, 1, 1) to (B, C)."""
-    return x.flatten(1)
-
-
-def spatial_mean(net: nn.Module, x: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, C)."""
+def average_pool(net: nn.Module, x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C), as these nets compute it."""
     return nn.functional.adaptive_avg_pool2d(x, (1, 1)).flatten(1)
 
 

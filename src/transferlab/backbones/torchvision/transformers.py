@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.fitted import POSITIONS, resized_positions
+from transferlab.backbones.glue import class_token
 from transferlab.backbones.stages import Stage
 from transferlab.backbones.torchvision.library import check_member, checked, fresh, member, numbered
 from transferlab.errors import InputError
@@ -39,7 +40,7 @@ def vit(input: ArrayInput, name: str) -> Backbone:
         ),
         *(Stage(f"block{number}", [block]) for number, block in enumerate(blocks)),
         Stage(f"block{len(blocks)}", [last, "encoder.ln"]),
-        Stage("pool", [_class_token]),
+        Stage("pool", [class_token]),
     ]
     backbone = Backbone(net, stages, net.hidden_dim, name, ignored=["heads"], tail="pool", grid=_token_maps)
     return checked(backbone, input, partial(_at_any_size, net))
@@ -65,10 +66,6 @@ def _tokens(net: Any, x: Tensor) -> Tensor:
 def _with_positions(net: Any, x: Tensor) -> Tensor:
     positions = net.encoder.pos_embedding
     return x + (positions if positions.shape[1] == x.shape[1] else resized_positions(positions, x.shape[1]))
-
-
-def _class_token(net: nn.Module, x: Tensor) -> Tensor:
-    return x[:, 0]
 
 
 def _token_maps(net: nn.Module, x: Tensor) -> Tensor:

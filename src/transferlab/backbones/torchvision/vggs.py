@@ -6,8 +6,9 @@ from typing import Any
 from torch import nn
 
 from transferlab.backbones.base import Backbone
+from transferlab.backbones.glue import flatten
 from transferlab.backbones.stages import Stage
-from transferlab.backbones.torchvision.library import checked, flatten, member
+from transferlab.backbones.torchvision.library import checked, member
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 
