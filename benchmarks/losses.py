@@ -152,7 +152,7 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
     from omegaconf import OmegaConf
     from torch import nn
 
-    from transferlab import building
+    from transferlab import building, feeding
     from transferlab.composing import Composer
     from transferlab.errors import InputError
     from transferlab.losses.teacher import Teacher
@@ -167,7 +167,7 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
     strategy, task = building.build(config.strategy), building.build(config.task)
     if "source" in strategy.reads | strategy.studies:
         raise InputError("it reads the source's data")
-    parts, source = building.data(config, strategy.reads)
+    parts, source = feeding.data(config, strategy.reads)
     backbone = building.net(config, task)
     head = nn.Linear(backbone.features, CLASSES)
     teachers = {"source": Teacher(copy.deepcopy(backbone), head, task, 1.0)} if strategy.learns else {}

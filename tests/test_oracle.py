@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
-from transferlab import building, cli
+from transferlab import cli, feeding
 from transferlab.module import TransferModule
 from transferlab.oracle import Oracle, best, counterpart
 from transferlab.record import summary
@@ -148,7 +148,7 @@ def test_switched_on_it_changes_nothing_else(tmp_path):
 
 def test_test_labels_of_noise_change_neither_weights_nor_selection(tmp_path, monkeypatch):
     folder, record = run(tmp_path / "true", "oracle=true")
-    read = building.data
+    read = feeding.data
 
     def noisy(config, reads):
         parts, source = read(config, reads)
@@ -157,7 +157,7 @@ def test_test_labels_of_noise_change_neither_weights_nor_selection(tmp_path, mon
         y = torch.randint(0, 10, parts.test.y.shape, generator=torch.Generator().manual_seed(1))
         return replace(parts, test=parts.test.relabelled(y)), source
 
-    monkeypatch.setattr(building, "data", noisy)
+    monkeypatch.setattr(feeding, "data", noisy)
     other_folder, other = run(tmp_path / "noise", "oracle=true")
     assert other["metrics"]["oracle"]["test/accuracy"] != record["metrics"]["oracle"]["test/accuracy"]
     assert same(weights(other_folder), weights(folder))

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from transferlab import building, pretraining, results, runtime, teaching
+from transferlab import building, feeding, pretraining, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
@@ -132,7 +132,7 @@ def prepared(
     """
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
-    parts, source_data = building.data(config, strategy.reads | strategy.studies)
+    parts, source_data = feeding.data(config, strategy.reads | strategy.studies)
     task: Task = building.build(config.task)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
     known = building.net_key(config, task, from_source)
@@ -153,7 +153,7 @@ def prepared(
     watching.keep.check(module.measured if parts.val is not None else ())
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
-    data = building.batches(config, parts, source_data, strategy, task)
+    data = feeding.batches(config, parts, source_data, strategy, task)
     diagnostics.check(module, data)
     if from_source and not _pretrained(config):
         data.decode(*PARTS)

@@ -10,7 +10,6 @@ from scipy import stats
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from transferlab.building import augmentation as chosen
 from transferlab.composing import Composer
 from transferlab.data.augmentation.audio import SpecAugment
 from transferlab.data.augmentation.base import NONE, Augmentation, uniform
@@ -25,6 +24,7 @@ from transferlab.data.samples import InMemory, Splits
 from transferlab.data.target import Parts
 from transferlab.diagnostics.probe import Probe
 from transferlab.errors import InputError
+from transferlab.feeding import augmentation as chosen
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.audio import MelInput, WaveInput
 from transferlab.inputs.text import TextInput

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from sklearn import datasets
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from transferlab import building
+from transferlab import building, feeding
 from transferlab.composing import Composer
 from transferlab.data.cells import as_words
 from transferlab.data.labels import ordered
@@ -389,7 +389,7 @@ def test_a_run_is_encoded_by_what_its_sources_own_run_trained_on():
             whole = composer._check_job(choices)[0]
             ours = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
             config = OmegaConf.create(OmegaConf.to_container(ours, resolve=True))
-        return config, building.data(config, frozenset({"source"}))
+        return config, feeding.data(config, frozenset({"source"}))
 
     config, (parts, source) = built(**{"target.fitted_on": "source"})
     recipe = building.build(config.source.pretrain.target).parts(config.source.pretrain.seed)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from transferlab import building, migrations, results
+from transferlab import building, feeding, migrations, results
 from transferlab.averaging import recompute
 from transferlab.backbones.weights import read_tensors
 from transferlab.environment import quiet
@@ -40,12 +40,12 @@ class Bench:
         quiet()
         start_random_state(config.seed, "build")
         strategy: Strategy = building.build(config.strategy)
-        parts, _ = building.data(config, strategy.reads)
+        parts, _ = feeding.data(config, strategy.reads)
         task: Task = building.build(config.task)
         net = building.net(config, task)
         self.tested = Tested()
         self.trainer = building.trainer(config, group.best.folder.parent / RESUME, [self.tested])
-        self.data = building.batches(config, parts, None, strategy, task)
+        self.data = feeding.batches(config, parts, None, strategy, task)
         self.module = building.module(config, net, strategy, task, parts, None, from_source=False)
         self.outputs, self.accelerator = len(parts.classes), str(config.trainer.accelerator)
         self.ingredients: list[Finished] = []
