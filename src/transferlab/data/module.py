@@ -1,7 +1,6 @@
 """Batches by domain: `target` always, `source` where the strategy reads it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -9,14 +8,16 @@ import torch
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.batches import InOrder, Shuffled, Stream, Ticket
+from transferlab.data.fetching import at_hand, fetching
 from transferlab.data.loading import TAUGHT, Beside, Loader, Passed
 from transferlab.data.rows import Rows
-from transferlab.data.samples import Deferred, InMemory, Samples, Splits
+from transferlab.data.samples import Deferred, Samples, Splits
 from transferlab.data.target import Parts
+from transferlab.data.turns import Training
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.seeding import derive
@@ -30,35 +31,6 @@ PARTS = ("target", "source", "val", "test")
 EVALUATION_BATCH = 256
 """Samples of a batch of validation or test."""
 _NO_SOURCE = "the strategy reads source data, but this source has none; choose e.g. source=mnist5k"
-
-
-@dataclass(frozen=True)
-class Training:
-    """One domain's training samples as each turn shows them: a pure function of (seed, turn, sample).
-
-    Attributes:
-        samples: as they are.
-        augmentation: what becomes of them.
-        seed: of the run and the domain.
-        views: after so many turns a sample looks again as in the first; None: never.
-    """
-
-    samples: Samples
-    augmentation: Augmentation
-    seed: int
-    views: int | None
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, ticket: Ticket) -> tuple[Value, Tensor, list[int]]:
-        """Inputs, labels and each sample's seed, with which the changes go on once the batch is normalised."""
-        x, y = self.samples[ticket.indices]
-        if not self.augmentation:
-            return x, y, []
-        turns = ticket.turns if self.views is None else [turn % self.views for turn in ticket.turns]
-        seeds = [derive(self.seed, turn, index) for index, turn in zip(ticket.indices, turns, strict=True)]
-        return *self.augmentation.fetched(x, y, seeds), seeds
 
 
 class TransferData(LightningDataModule):
@@ -235,11 +207,11 @@ class TransferData(LightningDataModule):
         """
         if (samples := self._samples(part)) is None:
             return None
-        workers = 0 if _at_hand(samples) else self.workers
+        workers = 0 if at_hand(samples) else self.workers
         if part not in ("target", "source") or not self._augmentations[part]:
-            return Rows(samples, None, 1, lambda asked: self._fetching(samples, asked, workers))
+            return Rows(samples, None, 1, lambda asked: fetching(samples, asked, workers))
         training = self._training(samples, part)
-        return Rows(samples, training.seed, self._views or 1, lambda asked: self._fetching(training, asked, workers))
+        return Rows(samples, training.seed, self._views or 1, lambda asked: fetching(training, asked, workers))
 
     def _samples(self, part: str) -> Any:
         return {"target": self.train, "source": self.source, "val": self.val, "test": self.test}[part]
@@ -247,7 +219,7 @@ class TransferData(LightningDataModule):
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)
         costly = training.augmentation.costly
-        reading = self._fetching(training, sampler, 0 if _at_hand(samples) and not costly else self.workers)
+        reading = fetching(training, sampler, 0 if at_hand(samples) and not costly else self.workers)
         return Loader(reading, sampler, samples.y, partial(self._passed.get, domain), training=True)
 
     def _training(self, samples: Samples, domain: str) -> Training:
@@ -255,27 +227,5 @@ class TransferData(LightningDataModule):
 
     def _loader(self, samples: Samples, part: str) -> Loader:
         sampler = InOrder(len(samples), EVALUATION_BATCH)
-        reading = self._fetching(samples, sampler, 0 if _at_hand(samples) else self.workers)
+        reading = fetching(samples, sampler, 0 if at_hand(samples) else self.workers)
         return Loader(reading, sampler, samples.y, partial(self._passed.get, part), training=False)
-
-    def _fetching(self, samples: Any, sampler: Any, workers: int) -> DataLoader[Any]:
-        # A batch is fetched by one ticket. The loader's own generator keeps it from drawing on the global one.
-        return DataLoader(
-            samples,
-            sampler=sampler,
-            batch_size=None,
-            collate_fn=_whole,
-            num_workers=workers,
-            generator=torch.Generator(),
-            persistent_workers=workers > 0,
-        )
-
-
-def _at_hand(samples: Samples) -> bool:
-    """Whether a batch is fetched in less time than a process takes to send it."""
-    return isinstance(samples, InMemory | Deferred)
-
-
-def _whole(batch: Any) -> Any:
-    """A batch is fetched as the tensors that it is to be; torch's own conversion would walk through it for nothing."""
-    return batch
