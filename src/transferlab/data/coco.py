@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 
 from transferlab.data.boxes import padded
-from transferlab.data.images import Cached, Images
+from transferlab.data.images import Cached, Images, Opened
 from transferlab.data.samples import Samples, Splits
 from transferlab.errors import InputError
 
@@ -93,7 +92,7 @@ def _of_json(
     files = [str(folder / entry["file_name"]) for entry in images.values()]
     for entry, path in zip(images.values(), files, strict=True):
         _check_size(path, entry, file)
-    samples = Images.of(partial(_opened, files), files, padded([boxes[key] for key in images]))
+    samples = Images.of(Opened(files), files, padded([boxes[key] for key in images]))
     return Cached(samples) if in_memory else samples
 
 
@@ -125,7 +124,3 @@ def _check_size(path: str, entry: Mapping[str, Any], file: Path) -> None:
             f"{path} has {size[0]} x {size[1]} pixels (width x height), {file} says "
             f"{entry['width']} x {entry['height']}: mend one of them"
         )
-
-
-def _opened(files: Sequence[str], index: int) -> Image.Image:
-    return Image.open(files[index])

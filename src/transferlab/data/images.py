@@ -104,7 +104,35 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class _Kept:
+    """Images that are decoded once; labels, and what they are known by, are theirs."""
+
+    images: Images
+
+    @property
+    def y(self) -> Tensor:
+        """Labels (N,)."""
+        return self.images.y
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def prepared(self, input: Input) -> "Decoded":
+        """For a backbone's shape; none of them decoded yet."""
+        return Decoded.of(self.images.prepared(input))
+
+    def fingerprint(self) -> str:
+        return self.images.fingerprint()
+
+    def digests(self) -> list[bytes]:
+        return self.images.digests()
+
+    def place(self, index: int) -> str:
+        return self.images.place(index)
+
+
+@dataclass(frozen=True)
+class Decoded(_Kept):
     """Images that are decoded and resized when a batch first asks for them, and then lie in memory as uint8.
 
     Attributes:
@@ -112,7 +140,6 @@ class Decoded:
         x: (N, C, H, W), of which those that `done` (N,) says are there.
     """
 
-    images: Images
     x: Tensor
     done: Tensor
 
@@ -124,14 +151,6 @@ class Decoded:
         return cls(
             images, torch.empty(len(images), *images.input.shape, dtype=torch.uint8), torch.zeros(len(images)) > 0
         )
-
-    @property
-    def y(self) -> Tensor:
-        """Labels (N,)."""
-        return self.images.y
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         index = torch.as_tensor(indices)
@@ -156,32 +175,10 @@ class Decoded:
     def relabelled(self, y: Tensor) -> "Decoded":  # noqa: D102
         return replace(self, images=self.images.relabelled(y))
 
-    def prepared(self, input: Input) -> "Decoded":  # noqa: D102
-        return Decoded.of(self.images.prepared(input))
-
-    def fingerprint(self) -> str:  # noqa: D102
-        return self.images.fingerprint()
-
-    def digests(self) -> list[bytes]:  # noqa: D102
-        return self.images.digests()
-
-    def place(self, index: int) -> str:  # noqa: D102
-        return self.images.place(index)
-
 
 @dataclass(frozen=True)
-class Cached:
+class Cached(_Kept):
     """Images that are decoded and resized once for a backbone's shape, see `Decoded`."""
-
-    images: Images
-
-    @property
-    def y(self) -> Tensor:
-        """Labels (N,)."""
-        return self.images.y
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         return self.images[indices]
@@ -191,18 +188,6 @@ class Cached:
 
     def relabelled(self, y: Tensor) -> "Cached":  # noqa: D102
         return Cached(self.images.relabelled(y))
-
-    def prepared(self, input: Input) -> Decoded:  # noqa: D102
-        return Decoded.of(self.images.prepared(input))
-
-    def fingerprint(self) -> str:  # noqa: D102
-        return self.images.fingerprint()
-
-    def digests(self) -> list[bytes]:  # noqa: D102
-        return self.images.digests()
-
-    def place(self, index: int) -> str:  # noqa: D102
-        return self.images.place(index)
 
 
 @cache

@@ -1,7 +1,6 @@
 """A user's own images with masks: in folders, or as arrays in one file."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from transferlab.data import archive
-from transferlab.data.images import Images
+from transferlab.data.images import Images, Opened
 from transferlab.data.masks import IGNORED, Masked, MaskedFiles, check_classes, coarse
 from transferlab.data.samples import Samples, Splits
 from transferlab.errors import InputError
@@ -131,12 +130,8 @@ def _samples(pairs: Sequence[tuple[Path, Path]], masks: "_MaskFiles", names: Seq
             )
         found.append(coarse(mask))
     files = [str(image) for image, _ in pairs]
-    images = Images.of(partial(_opened, files), files, torch.arange(len(files)))
+    images = Images.of(Opened(files), files, torch.arange(len(files)))
     return MaskedFiles(images, masks, torch.stack(found), in_memory)
-
-
-def _opened(files: Sequence[str], index: int) -> Image.Image:
-    return Image.open(files[index])
 
 
 def _size(file: Path) -> tuple[int, int]:
