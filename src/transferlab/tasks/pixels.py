@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from transferlab.data.masks import IGNORED
 from transferlab.tasks import resampling
-from transferlab.tasks.resampling import Floats
+from transferlab.tasks.resampling import Floats, ratio
 
 
 def counted(predicted: Tensor, y: Tensor, classes: int) -> Tensor:
@@ -47,7 +46,7 @@ def on_pixels(counts: Tensor) -> dict[str, Any]:
         return _over_classes(weights @ right, weights @ are, weights @ said)
 
     def accuracy(weights: Floats) -> Floats:
-        found: Floats = _ratio((weights @ right).sum(1), (weights @ are).sum(1))
+        found: Floats = ratio((weights @ right).sum(1), (weights @ are).sum(1))
         return found
 
     metrics = {"iou": iou, "accuracy": accuracy, "class_accuracy": class_accuracy}
@@ -56,8 +55,8 @@ def on_pixels(counts: Tensor) -> dict[str, Any]:
         "intervals": resampling.intervals(metrics, len(counts)),
         "classes": {
             "pixels": every[2].astype(int).tolist(),
-            "iou": _ratio(every[0], every[1] + every[2] - every[0]).tolist(),
-            "accuracy": _ratio(every[0], every[2]).tolist(),
+            "iou": ratio(every[0], every[1] + every[2] - every[0]).tolist(),
+            "accuracy": ratio(every[0], every[2]).tolist(),
         },
     }
 
@@ -71,12 +70,6 @@ def _bincount(numbers: Tensor, length: int) -> Tensor:
 def _over_classes(above: Floats, below: Floats, also: Floats | None = None) -> Floats:
     """The mean of ratios (D, C) over the classes of which there is something, as torchmetrics has it."""
     present = below > 0 if also is None else below + also > 0
-    ratios = np.where(present, np.nan_to_num(_ratio(above, below)), 0.0)
+    ratios = np.where(present, np.nan_to_num(ratio(above, below)), 0.0)
     found: Floats = ratios.sum(1) / np.maximum(present.sum(1), 1)
-    return found
-
-
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    """NaN where nothing is below."""
-    found: NDArray[np.float64] = np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
     return found

@@ -53,7 +53,7 @@ def drawn(draws: int, samples: int, rng: np.random.Generator) -> Floats:
 
 def mean(weights: Floats, values: Floats) -> Floats:
     """The mean of a number a sample (N,); NaN where no sample is drawn."""
-    return _ratio(weights @ values, weights.sum(1))
+    return ratio(weights @ values, weights.sum(1))
 
 
 def class_accuracy(weights: Floats, predicted: Numbers, y: Numbers, classes: int) -> Floats:
@@ -79,7 +79,7 @@ def auroc(weights: Floats, scores: Floats, y: Numbers) -> Floats:
     """The share of pairs of a positive and a negative that are in order, ties a half; NaN where there is no pair."""
     positives, negatives = _by_score(weights, scores, y)
     below = negatives.cumsum(1) - negatives / 2
-    return _ratio((positives * below).sum(1), positives.sum(1) * negatives.sum(1))
+    return ratio((positives * below).sum(1), positives.sum(1) * negatives.sum(1))
 
 
 def average_precision(weights: Floats, scores: Floats, y: Numbers) -> Floats:
@@ -87,7 +87,7 @@ def average_precision(weights: Floats, scores: Floats, y: Numbers) -> Floats:
     positives, negatives = _by_score(weights, -scores, y)
     found = positives.cumsum(1)
     precision = found / np.maximum(found + negatives.cumsum(1), 1)
-    return _ratio((positives * precision).sum(1), positives.sum(1))
+    return ratio((positives * precision).sum(1), positives.sum(1))
 
 
 def absolute_error(weights: Floats, predicted: Floats, y: Floats) -> Floats:
@@ -106,7 +106,7 @@ def r2(weights: Floats, predicted: Floats, y: Floats) -> Floats:
     scale = y.std() or 1.0  # else variances of small units would be taken for rounding
     predicted, centred = (predicted - y.mean()) / scale, (y - y.mean()) / scale
     variance = mean(weights, np.square(centred)) - np.square(mean(weights, centred))
-    return 1 - _ratio(mean(weights, np.square(predicted - centred)), variance)
+    return 1 - ratio(mean(weights, np.square(predicted - centred)), variance)
 
 
 def each(metric: Callable[..., Floats], predicted: NDArray[np.generic], y: Floats) -> Sequence[Weighted]:
@@ -140,6 +140,12 @@ def at_hand(metric: Weighted, samples: int) -> float:
     return float(metric(np.ones((1, samples)))[0])
 
 
+def ratio(above: Floats, below: Floats) -> Floats:
+    """One by the other; NaN where the other is nothing, to rounding."""
+    found: Floats = np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 1e-12)
+    return found
+
+
 def _counts(weights: Floats, predicted: Numbers, y: Numbers, classes: int) -> tuple[Floats, Floats, Floats]:
     """How many of each class are right, are said to be of it, and are of it: (D, C) each."""
     from scipy.sparse import csr_array
@@ -169,13 +175,7 @@ def _over_classes(scores: Floats, present: NDArray[np.bool_]) -> Floats:
 
 def _nanmean(values: Floats) -> Floats:
     known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0).sum(1), known.sum(1).astype(np.float64))
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """NaN where nothing is below."""
-    found: Floats = np.divide(above, below, out=np.full(len(below), np.nan), where=below > 1e-12)
-    return found
+    return ratio(np.where(known, values, 0).sum(1), known.sum(1).astype(np.float64))
 
 
 def _percentiles(values: Floats) -> list[float]:

@@ -14,7 +14,7 @@ from transferlab.backbones.base import Backbone
 from transferlab.data.tokens import IGNORED
 from transferlab.errors import InputError
 from transferlab.tasks import labels, resampling
-from transferlab.tasks.resampling import Floats
+from transferlab.tasks.resampling import Floats, ratio
 from transferlab.values import Seq, Value
 
 
@@ -105,12 +105,12 @@ class TokenClassification:
         right, said, are = np.moveaxis(kept.double().numpy(), 1, 0)
 
         def accuracy(weights: Floats) -> Floats:
-            found: Floats = _ratio((weights @ right).sum(1), (weights @ are).sum(1))
+            found: Floats = ratio((weights @ right).sum(1), (weights @ are).sum(1))
             return found
 
         def f1(weights: Floats) -> Floats:
             either = weights @ (said + are)
-            scores = np.nan_to_num(_ratio(2 * (weights @ right), either))
+            scores = np.nan_to_num(ratio(2 * (weights @ right), either))
             found: Floats = scores.sum(1) / np.maximum((either > 0).sum(1), 1)
             return found
 
@@ -119,8 +119,8 @@ class TokenClassification:
             "intervals": resampling.intervals({"accuracy": accuracy, "f1": f1}, len(kept)),
             "classes": {
                 "words": every[2].astype(int).tolist(),
-                "accuracy": _ratio(every[0], every[2]).tolist(),
-                "f1": _ratio(2 * every[0], every[1] + every[2]).tolist(),
+                "accuracy": ratio(every[0], every[2]).tolist(),
+                "f1": ratio(2 * every[0], every[1] + every[2]).tolist(),
             },
         }
 
@@ -168,9 +168,3 @@ def _width(backbone: Backbone, example: Value) -> int:
             "such as backbone=minilm"
         )
     return given.h.shape[2]
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """NaN where nothing is below."""
-    found: Floats = np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
-    return found
