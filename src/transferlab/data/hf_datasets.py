@@ -10,7 +10,7 @@ import pandas as pd
 
 from transferlab.data import cells
 from transferlab.data.samples import Splits
-from transferlab.data.text_splits import Read, text_splits
+from transferlab.data.text_splits import Read, row, text_splits
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.origins import first_line
 
@@ -84,7 +84,7 @@ def _read(
     frame = pd.DataFrame({column: pd.Series(list(split[column]), dtype=object) for column in (*columns, *labels)})
     rows = list(range(len(frame))) if numbers else _labelled(frame[labels[0]], names, origin)
     found = cells.predicted(frame, labels, origin) if numbers else _classes(frame[labels[0]].iloc[rows], names)
-    place = partial(_row, origin, rows)
+    place = partial(row, origin, rows)
     texts = [frame[column].iloc[rows].tolist() for column in columns]
     for column, given in zip(columns, texts, strict=True):
         if None in given:
@@ -96,7 +96,7 @@ def _labelled(given: Any, names: Sequence[str], origin: str) -> list[int]:
     """The rows that have a class."""
     rows: list[int] = np.flatnonzero(given.notna() & (given != -1) if names else given.notna()).tolist()
     if len(given) and not rows:
-        raise InputError(f"{_row(origin, [0], 0)} has no label, as hidden test splits do; set target.data.test")
+        raise InputError(f"{row(origin, [0], 0)} has no label, as hidden test splits do; set target.data.test")
     return rows
 
 
@@ -104,7 +104,3 @@ def _classes(given: Any, names: Sequence[str]) -> list[str]:
     if names:
         return [names[one] for one in given]
     return [one if isinstance(one, str) else cells.word(one) for one in given]
-
-
-def _row(origin: str, rows: Sequence[int], number: int) -> str:
-    return f"{origin}, row {rows[number] + 1}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transferlab.data import cells
 from transferlab.data.samples import Splits
-from transferlab.data.text_splits import Read, read_file, text_splits, undecodable
+from transferlab.data.text_splits import Read, read_file, row, text_splits, undecodable
 from transferlab.errors import InputError, unknown
 
 _FORMATS = (".csv", ".tsv", ".jsonl")
@@ -114,7 +114,7 @@ def read_table(
             raise unknown(f"column of {path}", column, map(str, frame.columns))
     rows = np.flatnonzero(frame[labels[0]].notna()) if leave_out else np.arange(len(frame))
     left_out, frame = len(frame) - len(rows), frame.iloc[rows]
-    place = partial(_row, str(path), rows.tolist())
+    place = partial(row, str(path), rows.tolist())
     texts = [_filled(frame[column], column, place) for column in columns]
     found: Sequence[str] | Tensor = (
         cells.predicted(frame, labels, str(path)) if numbers else _filled(frame[labels[0]], labels[0], place)
@@ -147,7 +147,3 @@ def _filled(found: Any, column: str, place: partial[str]) -> list[str]:
     if (empty := found.isna().to_numpy()).any():
         raise InputError(f"{place(int(empty.argmax()))} has nothing in column '{column}'; fill or remove it")
     return [cell if isinstance(cell, str) else cells.word(cell) for cell in found]
-
-
-def _row(origin: str, rows: Sequence[int], number: int) -> str:
-    return f"{origin}, row {rows[number] + 1}"

@@ -83,6 +83,11 @@ def undecodable(path: Path, encoding: str, error: Exception) -> InputError:
     return InputError(f"{path} is not in encoding={encoding} ({error}); set target.data.encoding, e.g. to latin-1")
 
 
+def row(origin: str, rows: Sequence[int], number: int) -> str:
+    """Where the text of a number stands, once others were left out: a `Place`, when the first two are filled in."""
+    return f"{origin}, row {rows[number] + 1}"
+
+
 def _check_texts(part: Read) -> None:
     if not part.texts:
         raise InputError(f"{part.origin} holds no texts")
