@@ -245,7 +245,7 @@ def test_threads_are_as_asked_within_and_as_before_afterwards():
 
 @pytest.mark.parametrize("cores", [1, 64])
 def test_auto_takes_no_more_threads_than_cores_and_never_more_than_torch(cores, monkeypatch):
-    monkeypatch.setattr(runtime, "_cores", lambda: cores)
+    monkeypatch.setattr(runtime, "usable_cores", lambda: cores)
     with runtime.threads(3), runtime.threads("auto") as number:
         assert number == min(cores, 3)
 

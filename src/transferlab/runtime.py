@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from transferlab.backbones.base import Backbone
+from transferlab.cores import usable_cores
 from transferlab.errors import InputError
 
 # parameters of glibc's mallopt, by their numbers in malloc.h
@@ -110,7 +111,7 @@ def threads(chosen: int | str) -> Iterator[int]:
     """
     before = torch.get_num_threads()
     if chosen == "auto":
-        chosen = min(before, _cores())
+        chosen = min(before, usable_cores())
     if not isinstance(chosen, int) or isinstance(chosen, bool) or chosen < 1:
         raise InputError(f"trainer.threads={chosen}: auto, or a whole number from 1 on")
     if chosen != before:
@@ -128,12 +129,6 @@ def said(chosen: Mapping[str, object]) -> str:
     layout = "channels last" if chosen["channels_last"] else "channels first"
     memory = "freed memory kept" if chosen["allocator"] == "kept" else "the system's allocator"
     return f"computing with {threads}, {layout}, {memory}"
-
-
-def _cores() -> int:
-    """How many cores the process may use."""
-    # macOS and Windows bind no process to cores
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _set_by_user() -> bool:

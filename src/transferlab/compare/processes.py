@@ -6,10 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkContext
 
-
-def workers() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from transferlab.cores import usable_cores
 
 
 def forking() -> ForkContext | None:
@@ -29,7 +26,7 @@ def together(tasks: Sequence[Callable[[], None]]) -> None:
     Raises:
         Exception: what a task raised; one that failed in a copy is done again here, to fail where it is seen.
     """
-    context = forking() if workers() > 1 else None
+    context = forking() if usable_cores() > 1 else None
     here, *others = tasks
     copies = [(task, context.Process(target=_quietly, args=(task,)) if context else None) for task in others]
     for _, copy in copies:

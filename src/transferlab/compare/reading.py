@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from transferlab import results
-from transferlab.compare.processes import forking, workers
+from transferlab.compare.processes import forking
 from transferlab.compare.runs import Run, run_of
+from transferlab.cores import usable_cores
 from transferlab.errors import InputError, unknown
 from transferlab.migrations import migrated
 
@@ -86,7 +87,7 @@ def _from_wandb(address: str) -> Iterator[Run | LeftOut]:
 def _from_disk(folder: Path) -> Iterator[Run | LeftOut]:
     folders = list(_run_folders(folder))
     take = partial(_read, pretraining=folder.name == _PRETRAINING)
-    processes = min(workers(), len(folders) // _WORTH_A_PROCESS)
+    processes = min(usable_cores(), len(folders) // _WORTH_A_PROCESS)
     if processes < 2 or (context := forking()) is None:
         return map(take, folders)
     pool = ProcessPoolExecutor(processes, mp_context=context)
