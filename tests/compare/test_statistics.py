@@ -7,10 +7,11 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from transferlab.compare import table
 from transferlab.compare.statistics import (
+    CONFIDENCE,
     bootstrap,
     holm,
-    paired,
     permutation_p,
     seeds_to_settle,
     student,
@@ -62,8 +63,9 @@ def test_equal_values_have_no_width(value):
     assert (found.low, found.mean, found.high) == pytest.approx((value, value, value), rel=1e-12)
 
 
-def test_paired_is_the_student_interval_of_the_differences():
-    assert paired(VALUES, OTHERS, 0.9) == student([x - y for x, y in zip(VALUES, OTHERS, strict=True)], 0.9)
+def paired(values, baseline, confidence=CONFIDENCE):
+    """As tables and verdicts have it: of the differences, seed by seed."""
+    return student(table.differences(dict(enumerate(values)), dict(enumerate(baseline))), confidence)
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])

@@ -1,4 +1,4 @@
-"""Means, paired differences, their intervals and tests; SciPy and statsmodels do the work."""
+"""Means, of scores or of paired differences, their intervals and tests; SciPy and statsmodels do the work."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,17 +40,6 @@ def student(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval
         return Interval(mean, mean, mean)
     width = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
     return Interval(mean, mean - width, mean + width)
-
-
-def paired(values: Sequence[float], baseline: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """The mean difference to a baseline, paired by seed, with the Student interval of the differences.
-
-    Args:
-        values: one a seed.
-        baseline: of the same seeds in the same order.
-        confidence: in (0, 1).
-    """
-    return student(np.subtract(values, baseline).tolist(), confidence)
 
 
 def bootstrap(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
