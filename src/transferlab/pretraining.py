@@ -1,8 +1,11 @@
 """Source pretraining as an ordinary run: the config of that run, made from the config that needs it."""
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transferlab import results
+from transferlab.errors import InputError
 
 STUDY = "pretraining"
 _PARTS = (
@@ -49,3 +52,30 @@ def config_of(config: DictConfig) -> DictConfig:
             "backbone": config.axes.backbone,
         }
     return pretraining
+
+
+def checked(config: DictConfig) -> DictConfig:
+    """As `config_of`, once it is known that the source's own run and this one go together.
+
+    Raises:
+        InputError: the source would see the target's test samples, or keeps no whole backbone.
+    """
+    found = config_of(config)
+    if _set(found) == _set(config) and found.target.test != config.target.test:
+        raise InputError(
+            f"source and target are one set: source.pretrain.target.test={found.target.test} must be target.test="
+            f"{config.target.test}, or the source would see test samples"
+        )
+    if (adapter := found.strategy.get("adapter")) is not None and adapter.save == "alone":
+        raise InputError(
+            "source.pretrain.strategy.adapter.save=alone: the source's own run must keep a whole backbone: merged"
+        )
+    return found
+
+
+def _set(config: DictConfig) -> tuple[Any, ...]:
+    """What tells a data set from others, however it is preprocessed, with prompts or without."""
+    data = config.target.data
+    while "of" in data:
+        data = data.of.data
+    return tuple(data.get(key) for key in ("_target_", "name", "root", "path"))

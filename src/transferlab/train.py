@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -226,16 +225,7 @@ def _source_weights(config: DictConfig) -> str:
         raise InputError("source.weights and source.pretrain are both given: set one of them to null")
     if config.source.pretrain is None:
         return str(config.source.weights)
-    recipe = pretraining.config_of(config)
-    if _set(recipe) == _set(config) and recipe.target.test != config.target.test:
-        raise InputError(
-            f"source and target are one set: source.pretrain.target.test={recipe.target.test} must be target.test="
-            f"{config.target.test}, or the source would see test samples"
-        )
-    if (adapter := recipe.strategy.get("adapter")) is not None and adapter.save == "alone":
-        raise InputError(
-            "source.pretrain.strategy.adapter.save=alone: the source's own run must keep a whole backbone: merged"
-        )
+    recipe = pretraining.checked(config)
     folder = results.folder(recipe)
     if not results.is_finished(folder):
         _log.info("pretraining %s on %s (%s)", recipe.axes.backbone, recipe.axes.target, folder)
@@ -246,14 +236,6 @@ def _source_weights(config: DictConfig) -> str:
     if diverged:
         raise InputError(f"the source's pretraining diverged ({folder}): change source.pretrain")
     return str(folder / results.SELECTED)
-
-
-def _set(config: DictConfig) -> tuple[Any, ...]:
-    """What tells a data set from others, however it is preprocessed, with prompts or without."""
-    data = config.target.data
-    while "of" in data:
-        data = data.of.data
-    return tuple(data.get(key) for key in ("_target_", "name", "root", "path"))
 
 
 def _source_duplicates(folder: Path, parts: Parts, source: Splits | None, weights: Sequence[str | None]) -> int | None:
