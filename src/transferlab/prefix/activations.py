@@ -10,7 +10,8 @@ from torch import Tensor
 
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
-from transferlab.cache.store import Shelf, Store
+from transferlab.cache.segments import Shelf
+from transferlab.cache.store import Store
 from transferlab.data.rows import Rows
 from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.keys import Keys
