@@ -65,12 +65,11 @@ def net(config: DictConfig, task: Task) -> Backbone:
     return backbone
 
 
-def net_key(config: DictConfig, task: Task, from_source: bool) -> str:
-    """By what a backbone, before anything of it trains, is known, as it is computed.
+def net_key(whole: Mapping[str, Any], task: Task, from_source: bool) -> str:
+    """By what a backbone, before anything of it trains, is known, as it is computed; of the run's portable config.
 
     One without a source is drawn from the run's seed, and so is a tower of two that has none.
     """
-    whole = results.portable(config)
     drawn = not from_source or str(whole["source"].get("weights")).startswith("towers:")
     computed = [whole["trainer"].get(key) for key in ("precision", "accelerator", "devices", "channels_last")]
     source = [whole["source"] if from_source else None, whole["seed"] if drawn else None]
@@ -160,11 +159,11 @@ def diagnostics(config: DictConfig) -> settings.Settings:
     return chosen
 
 
-def cache(config: DictConfig, flops: Flops) -> PrefixCache:
+def cache(config: DictConfig, whole: Mapping[str, Any], flops: Flops) -> PrefixCache:
     """What has batches enter behind frozen stages; a source's own run, and one from before there was any, has none."""
     chosen: Settings = build(config.cache) if "cache" in config else OFF
-    node = results.portable(config)
-    about = {key: node.get(key) for key in ("backbone", "augmentation")} | {"adapter": node["strategy"].get("adapter")}
+    about = {key: whole.get(key) for key in ("backbone", "augmentation")}
+    about["adapter"] = whole["strategy"].get("adapter")
     return PrefixCache(chosen, Path(config.paths.cache) / FOLDER, about, flops)
 
 

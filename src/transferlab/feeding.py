@@ -1,5 +1,9 @@
 """From config nodes to the data of a run: the target, cut, the source beside it, and their batches."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from omegaconf import DictConfig
 
 from transferlab import pretraining
@@ -29,6 +33,11 @@ def data(config: DictConfig, reads: frozenset[str]) -> tuple[Parts, Splits | Non
     # cut like the target: where both are one set, no test sample is trained on
     train, test = train_and_test(source, target.test)
     return parts, Splits(fitted_on(train, parts.train), test, source.classes)
+
+
+def key(whole: Mapping[str, Any], strategy: Strategy) -> str:
+    """By what the data of a run are known, of its portable config."""
+    return json.dumps([whole["target"], whole["source"], whole["seed"], sorted(strategy.reads | strategy.studies)])
 
 
 def _source_training(config: DictConfig) -> Samples:

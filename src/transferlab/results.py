@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -165,6 +166,19 @@ def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> 
         except BaseException:
             Path(beside).unlink(missing_ok=True)
             raise
+
+
+def same(path: Path, other: Path) -> None:
+    """Have a file a second name; where the disk knows no such thing, a copy.
+
+    Files here are replaced and never written into, so that neither name can change what the other stands for.
+    """
+    with writable(path.parent):
+        other.unlink(missing_ok=True)
+        try:
+            other.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, other)
 
 
 def check_writable(folder: Path, key: str = "paths.runs") -> None:

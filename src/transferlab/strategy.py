@@ -11,6 +11,7 @@ from transferlab.freezing import Freezing, first_epochs
 from transferlab.interpolation import Interpolation
 from transferlab.listening import Listener
 from transferlab.losses.base import TransferLoss
+from transferlab.partials import settled
 from transferlab.solver import LBFGS
 from transferlab.teachers import Named
 
@@ -46,6 +47,7 @@ class Strategy:
     solver: LBFGS | None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "freezing", settled(self.freezing))
         allowed = {"start": ("source", "random"), "head": ("new", "source"), "frozen_batchnorm": ("still", "trains")}
         for key, words in allowed.items():
             if getattr(self, key) not in words:

@@ -2,9 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -116,9 +118,20 @@ def computing(config: DictConfig, record: Record) -> Iterator[None]:
         yield
 
 
-def prepared(
-    config: DictConfig, folder: Path, tracker: Tracker, record: Record, nets: dict[str, Backbone] | None = None
-) -> Run:
+@dataclass(frozen=True)
+class Common:
+    """What runs share in which no net trains, by what it is; each takes what it finds, and puts there what is new.
+
+    Attributes:
+        nets: with their weights.
+        data: the target, cut, the source's data, and what the record says of them.
+    """
+
+    nets: dict[str, Backbone] = field(default_factory=dict)
+    data: dict[str, tuple[Parts, Splits | None, Mapping[str, object]]] = field(default_factory=dict)
+
+
+def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record, common: Common | None = None) -> Run:
     """Everything up to the first step; a source that is to be pretrained, is.
 
     Args:
@@ -126,19 +139,22 @@ def prepared(
         folder: that it lies in.
         tracker: for it.
         record: is told of the data and of how it will be computed.
-        nets: of other runs, by what they are; one that is the same as this run's, weights included, is taken, and what
-            is new is put there. Only for runs in which no net trains.
+        common: to other runs too.
     """
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
-    parts, source_data = feeding.data(config, strategy.reads | strategy.studies)
     task: Task = building.build(config.task)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
-    known = building.net_key(config, task, from_source)
-    shared = (nets or {}).get(known)
+    whole = results.portable(config)
+    known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)
+    if common is not None and held in common.data:
+        parts, source_data, described = common.data[held]
+    else:
+        (parts, source_data), described = feeding.data(config, strategy.reads | strategy.studies), {}
+    shared = None if common is None else common.nets.get(known)
     backbone = shared or building.net(config, task)
     diagnostics = building.diagnostics(config)
-    watching = _watching(config, folder, strategy, parts, task, diagnostics.watch, from_source)
+    watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, from_source)
     trainer = building.trainer(config, folder / RESUME, watching.callbacks)
 
     def assembled(weights: str | None = None) -> TransferModule:
@@ -157,7 +173,7 @@ def prepared(
     if from_source and not _pretrained(config):
         data.decode(*PARTS)
         rehearse(module, data)
-    described = describe(parts)
+    described = described or describe(parts)
 
     before = time.perf_counter()
     exam = None
@@ -166,8 +182,9 @@ def prepared(
         backbone_weights.load(backbone, source)
     if source is not None and watching.watch.examines:
         exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
-    if nets is not None:
-        nets[known] = backbone
+    if common is not None:
+        common.nets[known] = backbone
+        common.data[held] = parts, source_data, described
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
     if source is not None and shared is None:
@@ -185,6 +202,7 @@ def prepared(
 
 def _watching(
     config: DictConfig,
+    whole: Mapping[str, Any],
     folder: Path,
     strategy: Strategy,
     parts: Parts,
@@ -198,7 +216,7 @@ def _watching(
         studies=Studies(),
         anchored=Anchored(strategy.interpolation),
         history=history,
-        cache=building.cache(config, flops),
+        cache=building.cache(config, whole, flops),
         listening=Listening(strategy.freezing, lambda: history.rows),
         watch=watch(history, from_source, config.source.pretrain is not None),
         unchanged=unchanged,

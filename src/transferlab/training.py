@@ -146,7 +146,10 @@ class Run:
         by_oracle = None if watching.oracle is None else watching.oracle.scores(watching.history.rows)
         tested = scores(module, self.data, self.trainer, watching.history, watching.keep, watching.anchored, scored)
         record["metrics"] = {**tested, "oracle": by_oracle}
-        save_weights(module, self.folder / results.SELECTED)  # the selected epoch was tested last
+        if tested["selected"]["epoch"] == tested["last"]["epoch"] and watching.anchored.interpolation is None:
+            results.same(self.folder / LAST, self.folder / results.SELECTED)
+        else:
+            save_weights(module, self.folder / results.SELECTED)  # the selected epoch was tested last
         record.update(watching.anchored.said())
         record["report"] = watching.tested.report(module, len(self.parts.classes))
         looks = (module, self.data, self.trainer, self.parts.classes, self.diagnostics, watching.watch, self.exam)

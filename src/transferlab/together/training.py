@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from transferlab import building, results, train
-from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
@@ -30,19 +29,6 @@ from transferlab.trust import check_located_targets
 _log = logging.getLogger(__name__)
 _MOST = 1e9
 """Bytes of the features of runs that are trained together, at most."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What runs have in common.
-
-    Attributes:
-        nets: by what they are.
-        known: what they see of their data.
-    """
-
-    nets: dict[str, Backbone] = field(default_factory=dict)
-    known: Known = field(default_factory=Known)
 
 
 @dataclass
@@ -75,13 +61,13 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
         By folder: the record, or the exception that ended the run. What is not there is to be trained by itself.
     """
     quiet()
-    shared = Shared()
+    common, known = train.Common(), Known()
     forms: dict[str, list[Member]] = {}
     ended: dict[Path, Record | Exception] = {}
     reasons: dict[str, list[str]] = {}
     with ExitStack() as everything:
         for config in configs:
-            found = _member(config, shared, everything)
+            found = _member(config, common, known, everything)
             if isinstance(found, str):
                 reasons.setdefault(found, []).append(title(config))
             elif found is not None:
@@ -105,7 +91,7 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
     return ended
 
 
-def _member(config: DictConfig, shared: Shared, everything: ExitStack) -> Member | str | None:
+def _member(config: DictConfig, common: train.Common, known: Known, everything: ExitStack) -> Member | str | None:
     """A run that is ready, or why it is to be trained alone; None: its job will say what there is to say."""
     began = time.perf_counter()
     folder = results.folder(config)
@@ -121,12 +107,12 @@ def _member(config: DictConfig, shared: Shared, everything: ExitStack) -> Member
             return None
         tracker, record = train.begun(config, folder)
         with train.computing(config, record):
-            run = train.prepared(config, folder, tracker, record, shared.nets)
+            run = train.prepared(config, folder, tracker, record, common)
             if reason := apart(run):
                 held.close()
                 return reason
             seat = Seat(run, steps(run))
-            fitting = Fitting(seat, features(run, shared.known))
+            fitting = Fitting(seat, features(run, known))
             if reason := apart_by_padding(run) or apart_by_steps(fitting):
                 held.close()
                 return reason
