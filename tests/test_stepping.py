@@ -57,7 +57,13 @@ def test_a_run_is_the_same_with_all_batches_going_lightnings_way(
 
 
 @pytest.mark.parametrize(
-    "word", ["trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=2", "+trainer.val_check_interval=0.5"]
+    "word",
+    [
+        "trainer.gradient_clip_val=0.5",
+        "trainer.accumulate_grad_batches=2",
+        "+trainer.val_check_interval=0.5",
+        "+trainer.max_time={hours:1}",
+    ],
 )
 def test_what_asks_for_more_of_a_step_is_lightnings(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(loop: stepping.Epoch, batches: Any, count: int) -> None:

@@ -27,8 +27,8 @@ from transferlab.values import Value
 Batch: TypeAlias = Mapping[str, Any]
 """By domain inputs x as the backbone takes them and labels y (B, ...); under `TAUGHT` what teachers made of them."""
 
-# How many steps may pass before a NaN is noticed; reading a loss makes an accelerator wait.
-_CHECK_EVERY = 50
+CHECK_EVERY = 50
+"""How many steps may pass before a NaN is noticed; reading a loss makes an accelerator wait."""
 
 
 class TransferModule(LightningModule):
@@ -214,7 +214,7 @@ class TransferModule(LightningModule):
             exact = term.detach().to(torch.promote_types(term.dtype, torch.float32))  # half of it would overflow
             self._sums[name] = self._sums.get(name, 0.0) + exact * samples
         self._seen += samples
-        if batch_idx % _CHECK_EVERY == 0:
+        if batch_idx % CHECK_EVERY == 0:
             self._raise_if_diverged()
         if self.trainer.is_last_batch:
             means = {f"train/{name}_loss": summed / self._seen for name, summed in self._sums.items()}

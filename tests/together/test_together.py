@@ -110,6 +110,32 @@ def test_one_run_that_diverges_ends_alone(head: tuple[str, ...], capsys: pytest.
     assert ("the head has a Dropout" in said) is bool(head)
 
 
+@pytest.mark.parametrize("labels", [6, "all"], ids=["at the end of an epoch", "within one"])
+def test_a_run_that_diverges_says_what_it_says_alone(labels: int | str) -> None:
+    found = []
+    for study, more in (("together", [TOGETHER]), ("alone", [])):
+        words = [f"study={study}", f"target.labels={labels}", "optimizer=sgd", "optimizer.lr=1e30,1e29", *more]
+        assert cli.main(["train", "-m", *WORDS, *words]) == 0
+        found.append(
+            {file.parent.name: json.loads(file.read_text()) for file in Path("runs", study).glob("*/run.json")}
+        )
+    for name, alone in found[1].items():
+        together = found[0][name]
+        assert together["status"] == alone["status"] == "diverged"
+        assert together["environment"]["runtime"]["together"] == 2
+        assert len(together["history"]) == len(alone["history"]) == (labels == 6)
+        for key in ("reason", "metrics"):
+            assert together[key] == alone[key]
+        for key in ("samples", "flops"):
+            assert together["cost"][key] == alone["cost"][key], key
+
+
+def test_what_only_hydra_knows_of_a_job_is_that_jobs() -> None:
+    found = sweep("s", "seed=${hydra:job.num}", "optimizer.lr=0.01,0.1", "target.labels=6", TOGETHER)
+    assert {one["config"]["seed"]: one["config"]["optimizer"]["lr"] for one in found.values()} == {0: 0.01, 1: 0.1}
+    assert {one["environment"]["runtime"]["together"] for one in found.values()} == {2}
+
+
 def test_each_run_has_a_tracker_run_of_its_own() -> None:
     words = ["optimizer.lr=0.01,0.1", "target.labels=6", "tracker=wandb", "tracker.mode=offline"]
     found = sweep("s", *words, TOGETHER)
@@ -125,6 +151,7 @@ def test_a_stack_takes_the_steps_of_torchs_optimisers() -> None:
     x, y = torch.randn(3, 8, 5, generator=draw), torch.randint(0, 4, (3, 8), generator=draw)
     for kind, more in (
         (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (torch.optim.SGD, {"maximize": True}),
         (torch.optim.Adam, {"amsgrad": True}),
         (torch.optim.AdamW, {}),
     ):

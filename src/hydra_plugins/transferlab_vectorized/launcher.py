@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 
 class VectorizedLauncher(Launcher):
@@ -62,6 +63,14 @@ def _alone(configs: Sequence[DictConfig]) -> Iterator[DictConfig]:
     for config in configs:
         HydraConfig.instance().set_config(config)
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        for axis in own.axes:
-            own.axes[axis] = own.axes[axis]  # which Hydra knows while this job is its own
+        _settle(own, OmegaConf.to_container(own))
         yield own
+
+
+def _settle(node: DictConfig | ListConfig, raw: Any) -> None:
+    """Put values in place of what only Hydra knows, and only while this job is its own."""
+    for key, words in raw.items() if isinstance(raw, dict) else enumerate(raw):
+        if isinstance(words, dict | list):
+            _settle(node[key], words)
+        elif isinstance(words, str) and "${hydra:" in words:
+            node[key] = node[key]

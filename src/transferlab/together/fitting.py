@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transferlab.data.batches import Shuffled
 from transferlab.errors import DivergedError
+from transferlab.module import CHECK_EVERY
 from transferlab.probing.features import Features, measured
 from transferlab.probing.seat import Seat
 from transferlab.together.stack import OPTIMIZERS, Stack
@@ -66,10 +67,10 @@ def fit(fittings: Sequence[Fitting]) -> None:
     for epoch in range(seats[0].max_epochs):
         for seat in seats:
             seat.begin(epoch)
-        sums = _epoch(stack, seats, x, y, epoch)
+        means = _epoch(stack, fittings, x, y, epoch)
         for number, one in enumerate(fittings):
             stack.hand_out(number)
-            _end(one, float(sums[number]))
+            _end(one, float(means[number]))
     each = (time.perf_counter() - began) / len(seats)
     for seat in seats:
         history, flops = seat.run.watching.history, seat.run.watching.flops
@@ -77,8 +78,9 @@ def fit(fittings: Sequence[Fitting]) -> None:
         flops.sets = {stages: {**one, "samples": history.samples} for stages, one in flops.sets.items()}
 
 
-def _epoch(stack: Stack, seats: Sequence[Seat], x: Tensor, y: Tensor, epoch: int) -> Tensor:
-    """One pass over the target of each run; the sums of their losses over samples, (R,)."""
+def _epoch(stack: Stack, fittings: Sequence[Fitting], x: Tensor, y: Tensor, epoch: int) -> Tensor:
+    """One pass over the target of each run; the means of their losses over samples, (R,)."""
+    seats = [one.seat for one in fittings]
     tickets = [_tickets(seat, epoch) for seat in seats]
     samples = sum(map(len, tickets[0]))
     first = torch.arange(len(seats), device=x.device)[:, None] * x.shape[1]
@@ -90,10 +92,29 @@ def _epoch(stack: Stack, seats: Sequence[Seat], x: Tensor, y: Tensor, epoch: int
         taken = [one.flatten(0, 1).index_select(0, at).reshape(*rows.shape, *one.shape[2:]) for one in (x, y)]
         rates = [seat.rate(seat.global_step + step) for seat in seats]
         sums += stack.step(taken[0], taken[1], rates) * rows.shape[1]
-    for seat in seats:
-        seat.run.watching.history.samples += samples
-        seat.run.watching.cache.count(samples)
+        if step % CHECK_EVERY == 0:
+            _stop_diverged(fittings, sums, step * rows.shape[1])
+    for one in fittings:
+        _counted(one, samples)
     return sums / samples
+
+
+def _stop_diverged(fittings: Sequence[Fitting], sums: Tensor, samples: int) -> None:
+    """End the runs whose losses are no numbers any more, within an epoch of which they have done so many samples."""
+    for one, finite in zip(fittings, sums.isfinite().tolist(), strict=True):
+        if not finite:
+            _counted(one, samples)
+            one.error = one.error or _diverged(one)
+
+
+def _counted(one: Fitting, samples: int) -> None:
+    if one.error is None:
+        one.seat.run.watching.history.samples += samples
+        one.seat.run.watching.cache.count(samples)
+
+
+def _diverged(one: Fitting) -> DivergedError:
+    return DivergedError(f"the training loss became NaN or infinite in epoch {one.seat.current_epoch}")
 
 
 def _tickets(seat: Seat, epoch: int) -> list[list[int]]:
@@ -108,13 +129,13 @@ def _end(one: Fitting, loss: float) -> None:
     if one.error is not None:
         return
     try:
-        if not isfinite(loss):
-            raise DivergedError(f"the training loss became NaN or infinite in epoch {one.seat.current_epoch}")
         metrics = {"train/task_loss": loss}
         if "val" in one.parts:
             one.seat.call("on_validation_epoch_start")
             metrics |= measured(one.seat.run, one.parts, "val", partial(one.seat.call, "on_validation_batch_end"))
         one.seat.end(metrics)
+        if not isfinite(loss):
+            raise _diverged(one)
     except Exception as error:
         one.error = error
 

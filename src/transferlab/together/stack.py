@@ -37,6 +37,8 @@ class Stack:
         group = {**options(groups[0]), "params": list(self._steps.values()), "lr": 1.0, "weight_decay": 0.0}
         self._optimizer = cast(Any, kind)([group])
         self._decoupled = bool(self._optimizer.param_groups[0].get("decoupled_weight_decay", kind is AdamW))
+        # which turns gradients round before it adds the decay
+        self._sign = -1.0 if group.get("maximize") else 1.0
         self._decays = torch.tensor([float(group["weight_decay"]) for group in groups], dtype=torch.float64)
 
     def step(self, x: Tensor, y: Tensor, rates: Sequence[float]) -> Tensor:
@@ -77,7 +79,7 @@ class Stack:
         """The optimiser's step: gradient, decay, rate, in the order in which torch has them."""
         for (name, values), gradient in zip(self.parameters.items(), gradients, strict=True):
             decay = _beside(self._decays, values)
-            self._steps[name].grad = gradient if self._decoupled else gradient + decay * values
+            self._steps[name].grad = gradient if self._decoupled else gradient + self._sign * decay * values
             self._steps[name].zero_()
         self._optimizer.step()
         for name, values in self.parameters.items():
