@@ -91,6 +91,18 @@ def test_a_second_run_computes_no_frozen_stage_again(monkeypatch):
     assert other["cost"]["cache_hits"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("+strategy/averaging@strategy.averaging=ema",)], ids=["last", "averaged"])
+def test_the_oracle_enters_behind_what_is_frozen_and_sees_the_same(more):
+    exact = ("oracle=true", "trainer.precision=64-true", *more)
+    plain = run("gradual_unfreezing", "cache=off", *exact, study="off")
+    without = run("gradual_unfreezing", "cache=on", *exact[1:], study="without")
+    cached = run("gradual_unfreezing", "cache=on", *exact, study="on")
+    alike(cached, plain)  # all metrics, the oracle's too
+    # in the first epochs; in the last everything trains
+    assert cached["cost"]["cache_hits"] > without["cost"]["cache_hits"] > 0
+
+
 def test_other_weights_find_nothing():
     run("linear_probe", "cache=on")
     before = {file.parent.name for file in Path("cache/activations").glob("*/used")}

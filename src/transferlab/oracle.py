@@ -40,11 +40,15 @@ class Oracle(Callback):
         rule: the declared selection rule; the oracle looks at the same metric on the test split.
         outputs: how many classes or other outputs the data name.
         metric: the task's, to look at where the rule looks at none.
+        enter: has the test split's batches enter the net where they can, with the weights that it has now.
     """
 
-    def __init__(self, rule: Rule, outputs: int, metric: str) -> None:
+    def __init__(
+        self, rule: Rule, outputs: int, metric: str, enter: Callable[[Trainer, LightningModule], None]
+    ) -> None:
         self.metric = counterpart(rule, metric)
         self.outputs = outputs
+        self._enter = enter
         self.rows: list[dict[str, Any]] = []
         self.seconds = 0.0  # spent here by this process
 
@@ -64,6 +68,7 @@ class Oracle(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the epoch just ended."""
         started = time.perf_counter()
+        self._enter(trainer, pl_module)
         self.rows.append({"epoch": trainer.current_epoch, **evaluate(trainer, pl_module, self._batches, self._metrics)})
         self.seconds += time.perf_counter() - started
 

@@ -211,19 +211,22 @@ def _watching(
     from_source: bool,
 ) -> Watching:
     history, flops, unchanged = History(), Flops(), Unchanged(folder)
+    cache = building.cache(config, whole, flops)
     rule: Rule = building.build(config.selection)
     return Watching(
         studies=Studies(),
         anchored=Anchored(strategy.interpolation),
         history=history,
-        cache=building.cache(config, whole, flops),
+        cache=cache,
         listening=Listening(strategy.freezing, lambda: history.rows),
         watch=watch(history, from_source, config.source.pretrain is not None),
         unchanged=unchanged,
         keep=KeepSelected(rule, history, folder / KEPT, unchanged),
         flops=flops,
         tested=Tested(),
-        oracle=Oracle(rule, len(parts.classes), task.metric) if config.get("oracle") else None,
+        oracle=(
+            Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start) if config.get("oracle") else None
+        ),
         averager=Averager(strategy.averaging),
     )
 

@@ -68,6 +68,12 @@ class PrefixCache(Callback):
         """Samples have entered without this callback."""
         self._served += samples if self.settings.use != "off" else 0
 
+    def enter(self, data: TransferData, part: str, batches: Batches | None) -> None:
+        """From its next pass on, a part of the data gives batches that have entered, or None: as they are read."""
+        self._leave(part)
+        self._entered[part] = batches
+        data.enter(part, batches)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose where this epoch's batches enter."""
         module, epoch = cast(TransferModule, pl_module), trainer.current_epoch
@@ -200,9 +206,7 @@ class PrefixCache(Callback):
     def _enter(self, found: Activations, boundary: int, parts: Iterable[str]) -> None:
         for part in parts:
             batches = found.batches(part, boundary, self.kept) if boundary else None
-            self._leave(part)
-            self._entered[part] = batches
-            found.inputs.data.enter(part, batches)
+            self.enter(found.inputs.data, part, batches)
 
     def _leave(self, part: str) -> None:
         before = self._entered.pop(part, None)

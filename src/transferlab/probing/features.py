@@ -80,6 +80,8 @@ def features(run: Run, known: Known | None = None) -> dict[str, Features]:
             if at not in known.features:
                 known.features[at] = _read(kept, part, boundary).to(run.module.device)
             found[part] = Features(known.features[at], rows.samples.y.to(run.module.device), kept.look.flops[boundary])
+        if run.watching.oracle is not None:  # which looks at the test split batch by batch
+            run.watching.cache.enter(run.data, "test", kept.batches("test", boundary, ()))
     return found
 
 
