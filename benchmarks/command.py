@@ -41,10 +41,16 @@ def timed(place, name: str, counted=lambda given: 1) -> tuple[list[int], list[fl
     return counts, seconds
 
 
-def ends_of_steps(clock=time.process_time) -> list[float]:
-    """When each training step of the runs from now on ended."""
+def steps(now=time.process_time) -> list[float]:
+    """When each training step of the runs from now on began."""
     from transferlab.module import TransferModule
 
     stamps: list[float] = []
-    TransferModule.on_train_batch_end = lambda *_: stamps.append(clock())  # type: ignore[method-assign]
+    step = TransferModule.training_step
+
+    def noted(*given):
+        stamps.append(now())
+        return step(*given)
+
+    TransferModule.training_step = noted  # type: ignore[method-assign]
     return stamps

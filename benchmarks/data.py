@@ -1,7 +1,7 @@
 """The share of a training step that is spent waiting for data, and how long the usual loaders would keep it waiting.
 
 Each case is the real command on the CPU: `ours_s` is the mean time that a step waits for its batch, `step_s` from the
-end of one step to the end of the next, `share` the one by the other. The peer is the loader that a user would write,
+beginning of one step to that of the next, `share` the one by the other. The peer is the loader that a user would write,
 with as many loader processes; between its batches it is given the rest of our step to work ahead, on idle cores.
 Data are made up, but the photographs are those of Office-Caltech10 where TRANSFERLAB_DATA names its folder.
 
@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import command
 import numpy as np
 
 WARM_UP = 5  # steps that are not counted
@@ -98,11 +99,8 @@ def ours(case: Case, folder: Path, args: argparse.Namespace) -> dict[str, float]
     """How long the real command's steps wait for their batches, and how long they take."""
     from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
-    from transferlab import cli
-    from transferlab.module import TransferModule
-
     waits: list[float] = []
-    stamps: list[float] = []
+    stamps = command.steps(time.perf_counter)
     fetch = CombinedLoader.__next__
 
     def timed(loader: CombinedLoader) -> Any:
@@ -112,15 +110,13 @@ def ours(case: Case, folder: Path, args: argparse.Namespace) -> dict[str, float]
         return batch
 
     CombinedLoader.__next__ = timed  # type: ignore[method-assign]
-    TransferModule.on_train_batch_end = lambda *_: stamps.append(time.perf_counter())  # type: ignore[method-assign]
     counted = case.times * args.steps
     steps = WARM_UP + counted
     # twice as many, as some readers cut a test split from them
     words = ["source=none", "strategy=scratch", *case.write(folder, case.batch * steps * 2), *case.words]
     words += [f"batch_size={case.batch}", "trainer.max_epochs=1", f"+trainer.limit_train_batches={steps}"]
-    words += ["target.validation=0", "selection=last", "trainer.accelerator=cpu", "tracker=none", "diagnostics=none"]
-    if cli.main(["train", *words, f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"]):
-        sys.exit("the run failed")
+    words += ["target.validation=0", "selection=last", *command.QUIET]
+    command.train(*words, f"paths.runs={folder}/runs", f"paths.cache={folder}/cache")
     return {"wait": float(np.mean(waits[WARM_UP:steps])), "step": (stamps[-1] - stamps[WARM_UP - 1]) / counted}
 
 

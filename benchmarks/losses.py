@@ -14,98 +14,53 @@ that the process held, with its libraries, or on a GPU the most that was allocat
 import argparse
 import copy
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import turns
 
 CONF = Path(__file__).parents[1] / "conf" / "strategy" / "loss"
 BATCH, CLASSES = 64, 10
 WARM_UP = 2  # steps of a process that are not counted
 BARE = "none"
-LIMITS = {"bss": 1.15, "delta": 1.15}  # of the bare step's time, a teacher's pass not counted
+PROMISED = {"bss": 1 / 1.15, "delta": 1 / 1.15}  # times the bare step, a teacher's pass not counted
 
 
 def main() -> None:
-    """Take turns, print a line a round and one JSON line a case; exit 1 if one is above its limit."""
+    """Take turns, print a JSON line a loss; exit 1 while a promise is missed."""
     names = sorted(file.stem for file in CONF.glob("*.yaml") if not file.name.startswith("_"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = turns.parser(__doc__)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--case", choices=names, action="append")
-    parser.add_argument("--turn", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.turn:
-        print(json.dumps(turn(*args.turn, args)))
+        print(json.dumps(turn(args.turn, args.place, args)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(Path(folder), args.size)
-        lines = measured(args.case or names, folder, args)
-    print("\n".join(json.dumps(line) for line in lines))
-    sys.exit(int(any(line["limit"] and line["without_teacher"]["median"] > 1 / line["limit"] for line in lines)))
+    found = turns.taken((BARE, *(args.case or names)), args)
+    lines = []
+    for name, (first, *_) in found.items():
+        if "left_out" in first:
+            turns.said("losses", way=name, **first)
+        elif name != BARE:
+            lines.append(turns.said("losses", **line(name, found, args)))
+    turns.ended(lines)
 
 
-def measured(names: list[str], folder: str, args: argparse.Namespace) -> list[dict]:
-    """A line for each loss that takes part."""
-    costs: dict[str, list[dict]] = {name: [] for name in (BARE, *names)}
-    for number in range(args.rounds):
-        order = list(costs) if number % 2 == 0 else list(reversed(costs))
-        for name in order:
-            cost = in_a_process(name, folder, args)
-            if "left_out" in cost:
-                print(f"{name} is left out: {cost['left_out']}", flush=True)
-                del costs[name]
-            else:
-                costs[name].append(cost)
-        said = ", ".join(f"{name} {cost[-1]['step_s'] * 1e3:.0f}" for name, cost in costs.items())
-        print(f"round {number + 1}, ms a step: {said}", flush=True)
-    return [line(name, found, costs[BARE], args) for name, found in costs.items() if name != BARE]
-
-
-def line(name: str, ours: list[dict], bare: list[dict], args: argparse.Namespace) -> dict:
-    """Ours is the step with the loss, the peer the step without."""
-    whole = [mine["step_s"] / peer["step_s"] for mine, peer in zip(ours, bare, strict=True)]
-    alone = [(mine["step_s"] - mine["teacher_s"]) / peer["step_s"] for mine, peer in zip(ours, bare, strict=True)]
-    threads = f"{args.threads} thread{'s' if args.threads > 1 else ''}"
+def line(name: str, found: dict[str, list[dict]], args: argparse.Namespace) -> dict:
+    """Ours is the step with the loss, the teacher's pass left out, the peer the step without."""
+    ours, bare = found[name], found[BARE]
     return {
-        "benchmark": "losses",
-        "case": f"{name} resnet18 {args.size}x{args.size} batch {BATCH} {ours[0]['device']}, {threads}",
-        "ours_s": round(median(cost["step_s"] for cost in ours), 5),
-        "peer": "the task's loss alone",
-        "peer_s": round(median(cost["step_s"] for cost in bare), 5),
-        "ratio": round(1 / median(whole), 4),
-        "limit": round(1 / LIMITS[name], 4) if name in LIMITS else None,
-        "ours_over_peer": spread(whole),
-        "without_teacher": spread(alone),
-        "teacher_s": round(median(cost["teacher_s"] for cost in ours), 5),
-        "ours_bytes": max(cost["peak_bytes"] for cost in ours),
-        "peer_bytes": max(cost["peak_bytes"] for cost in bare),
+        "case": f"resnet18 {args.size}x{args.size} batch {BATCH} {ours[0]['device']}, {args.threads} threads",
+        **turns.compared(found, name, BARE, promised=PROMISED.get(name), key="own_s"),
+        "step_s": turns.spread([one["step_s"] for one in ours]),
+        "teacher_s": turns.spread([one["teacher_s"] for one in ours]),
+        "peak_bytes": max(one["peak_bytes"] for one in ours),
+        "peer_peak_bytes": max(one["peak_bytes"] for one in bare),
     }
-
-
-def spread(ratios: list[float]) -> dict[str, float]:
-    """Of a case's rounds."""
-    return {"median": round(median(ratios), 4), "min": round(min(ratios), 4), "max": round(max(ratios), 4)}
-
-
-def in_a_process(name: str, folder: str, args: argparse.Namespace) -> dict:
-    """What a turn found."""
-    words = [sys.executable, __file__, "--turn", name, folder]
-    words += [f"--{key}={getattr(args, key)}" for key in ("steps", "threads", "size")]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.exit(done.stderr)
-    found: dict = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
 
 
 def turn(name: str, folder: str, args: argparse.Namespace) -> dict:
@@ -115,6 +70,7 @@ def turn(name: str, folder: str, args: argparse.Namespace) -> dict:
     from transferlab import environment
     from transferlab.errors import InputError
 
+    write_images(Path(folder), args.size)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     now = clock(device)
     try:
@@ -135,9 +91,11 @@ def turn(name: str, folder: str, args: argparse.Namespace) -> dict:
         optimizer.step()
         steps.append(now() - started)
         teaching.append(sum(taught))
+    step_s, teacher_s = median(steps[WARM_UP:]), median(teaching[WARM_UP:])
     return {
-        "step_s": median(steps[WARM_UP:]),
-        "teacher_s": median(teaching[WARM_UP:]),
+        "step_s": step_s,
+        "teacher_s": teacher_s,
+        "own_s": step_s - teacher_s,
         "peak_bytes": environment.peak_memory(),
         "device": device,
     }

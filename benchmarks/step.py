@@ -2,70 +2,39 @@
 
 Full fine-tuning, ResNet-18, 32x32 images, batches of 64, SGD with a cosine rate, on the CPU; ours with W&B offline and
 all logging on. Both take turns, each turn a process of its own, because what a process did before changes how fast its
-allocator is. A turn gives the median of its steps; the figure is the median of the turns.
+allocator is. A turn gives the median of its steps; the figure is the median of the turns. Both
+do the same operations, so the limit is 1.
 
     python benchmarks/step.py [--rounds 5] [--steps 40] [--threads 2]
 """
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
+import command
 import numpy as np
+import turns
 
 BATCH = 64
 WARM_UP = 5  # steps of a process that are not counted
-LIMIT = 1.05  # of the plain loop's time
+PROMISED = 1 / 1.05  # times the plain loop
 LR, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
 
 
 def main() -> None:
-    """Take turns, print a line a turn and one JSON line at the end; exit 1 above the limit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    """Take turns, print a JSON line; exit 1 while the promise is missed."""
+    parser = turns.parser(__doc__, rounds=5, threads=2)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turn", choices=["ours", "plain"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.turn:
-        print(json.dumps({"ours": ours, "plain": plain}[args.turn](args.steps)))
+        print(json.dumps({"seconds": {"ours": ours, "plain": plain}[args.turn](args.steps)}))
         return
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
-    for number in range(args.rounds):
-        order = ("ours", "plain") if number % 2 == 0 else ("plain", "ours")
-        for name in order:
-            times[name].append(turn(name, args))
-        print(f"round {number + 1}: ours {times['ours'][-1] * 1e3:.1f} ms, plain {times['plain'][-1] * 1e3:.1f} ms")
-    ours_s, peer_s = median(times["ours"]), median(times["plain"])
-    ratios = sorted(mine / peer for mine, peer in zip(times["ours"], times["plain"], strict=True))
-    line = {
-        "benchmark": "step",
-        "case": f"full_finetune resnet18 32x32 batch {BATCH} cpu, {args.threads} threads",
-        "ours_s": round(ours_s, 5),
-        "peer": "plain PyTorch loop",
-        "peer_s": round(peer_s, 5),
-        "ratio": round(peer_s / ours_s, 4),
-        "limit": round(1 / LIMIT, 4),
-        "ours_over_peer": {"median": round(median(ratios), 4), "min": round(ratios[0], 4), "max": round(ratios[-1], 4)},
-    }
-    print(json.dumps(line))
-    sys.exit(int(median(ratios) > LIMIT))
-
-
-def turn(name: str, args: argparse.Namespace) -> float:
-    """One process; the median of its steps in seconds."""
-    words = [sys.executable, __file__, "--turn", name, "--steps", str(args.steps)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return float(done.stdout.strip().splitlines()[-1])
+    line = turns.compared(turns.taken(("ours", "plain"), args), "ours", "plain", 1.0, PROMISED)
+    case = f"full_finetune resnet18 32x32 batch {BATCH} cpu, {args.threads} threads"
+    turns.ended([turns.said("step", case=case, **line)])
 
 
 def images(steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,12 +45,8 @@ def images(steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(steps: int) -> float:
-    """The median step of the real command, from the end of one batch to the end of the next."""
-    from transferlab import cli
-    from transferlab.module import TransferModule
-
-    stamps: list[float] = []
-    TransferModule.on_train_batch_end = lambda *_: stamps.append(time.perf_counter())  # type: ignore[method-assign]
+    """The median step of the real command, from its beginning to that of the next."""
+    stamps = command.steps(time.perf_counter)
     with tempfile.TemporaryDirectory() as folder:
         x, y = images(steps)
         np.savez(Path(folder) / "images.npz", x_train=x, y_train=y, x_test=x[:BATCH], y_test=y[:BATCH])
@@ -89,9 +54,8 @@ def ours(steps: int) -> float:
         words += ["backbone=resnet18", "backbone.input.shape=[3,32,32]", f"batch_size={BATCH}", "trainer.max_epochs=1"]
         words += ["target.validation=0", "selection=last", "trainer.accelerator=cpu", "tracker.mode=offline"]
         words += [f"optimizer.lr={LR}", f"optimizer.momentum={MOMENTUM}", f"optimizer.weight_decay={DECAY}"]
-        if cli.main(["train", *words, f"paths.runs={folder}/runs"]):
-            sys.exit("the run failed")
-    return median(np.diff(stamps)[WARM_UP - 1 :].tolist())
+        command.train(*words, f"paths.runs={folder}/runs")
+    return median(np.diff(stamps)[WARM_UP:].tolist())
 
 
 def plain(steps: int) -> float:
