@@ -82,6 +82,24 @@ def test_a_frozen_convnet_costs_its_forward_and_the_heads_backward(tmp_path):
     assert told["cost"]["flops"] == (convolutions + 2 * 2 * 8 * 10) * told["cost"]["samples"]
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("groups", [1, 3, 12])
+def test_a_grouped_convolution_costs_what_its_groups_cost_one_by_one(groups, transposed):
+    kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
+    x = torch.randn(2, 12, 9, 9, requires_grad=True)
+    together = kind(12, 24, 3, stride=2, groups=groups)
+    alone = [kind(12 // groups, 24 // groups, 3, stride=2) for _ in range(groups)]
+
+    def one_by_one():
+        outputs = [net(part) for net, part in zip(alone, x.chunk(groups, 1), strict=True)]
+        sum(output.sum() for output in outputs).backward()
+
+    _, forward = flops.operations(lambda: together(x))
+    _, counted = flops.operations(lambda: together(x).sum().backward())
+    assert counted == flops.operations(one_by_one)[1]
+    assert counted == 3 * forward
+
+
 def test_the_sources_batch_is_part_of_what_a_target_sample_costs(tmp_path):
     source = ["source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10", *MLP[1:]]
     told = run(tmp_path, *source, "strategy=joint")

@@ -53,7 +53,7 @@ class Flops(Callback):
         """Begin to count, if no step of these stages has been counted."""
         if batch_idx or self.knows(pl_module):
             return
-        self._counter = _Counter(display=False, custom_mapping=_RECURRENT)
+        self._counter = _Counter(display=False, custom_mapping=_FORMULAS)
         try:
             self._passed = _passed(pl_module)
             cast(Any, self._counter).__enter__()
@@ -140,6 +140,27 @@ _RECURRENT = {
 }
 
 
+def _convolution_backward(
+    grad: Sequence[int], input: Sequence[int], weight: Sequence[int], *rest: Any, **more: Any
+) -> int:
+    """As many as forward for the gradient of the inputs, and again for that of the weights, where they are asked for.
+
+    Args:
+        grad: shape of the outputs' gradient, (B, channels, ...).
+        input: shape, (B, channels, ...).
+        weight: shape; its channels are those of one group.
+        rest: of torch's operation.
+        more: likewise.
+    """
+    transposed, (of_input, of_weight, _) = rest[4], rest[7]
+    places = input[2:] if transposed else grad[2:]
+    return 2 * grad[0] * prod(places) * prod(weight) * (int(of_input) + int(of_weight))
+
+
+# torch's own counts gradients of a grouped convolution's weights as if every group saw all channels
+_FORMULAS = {**_RECURRENT, torch.ops.aten.convolution_backward: _convolution_backward}
+
+
 class _Counter(FlopCounterMode):
     """Torch's counter, except that a formula which fails ends the counting and not the training step."""
 
@@ -155,7 +176,7 @@ class _Counter(FlopCounterMode):
 
 def operations(function: Callable[[], Result]) -> tuple[Result, int]:
     """What a function returns, and the operations that it took; 0 where torch's counter fails."""
-    counter = _Counter(display=False, custom_mapping=_RECURRENT)
+    counter = _Counter(display=False, custom_mapping=_FORMULAS)
     try:
         cast(Any, counter).__enter__()
     except Exception:
