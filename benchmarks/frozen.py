@@ -9,9 +9,9 @@ their own with their own defaults:
     ours       the real command with an empty cache; ours_bfloat16: in bfloat16; ..._again: a second run on that cache
 
 A time is of data and fit, ours also of the building of the net and of the record. Imports are no part of it: they are
-`imports_s` of a turn. Seconds are processor time, the kernel's included, which unlike the clock does not grow when
-somebody else uses the machine. `limit` is what counted operations allow: those that the peer does by those that a run
-cannot do without. They are no bound: reading and decoding, memory, layout and bfloat16 count for nothing in them.
+`imports_s`. Seconds are processor time, the kernel's included, which unlike the clock does not grow when somebody else
+uses the machine. `limit` is what counted operations allow: those that the peer does by those that a run cannot do
+without. They are no bound: reading and decoding, memory, layout and bfloat16 count for nothing in them.
 `python benchmarks/frozen.py --folder DIR` with a folder of images a class, e.g. office_caltech10/amazon.
 
     python benchmarks/frozen.py [--folder DIR] [--net efficientnet_lite0|resnet50] [--side 224] [--epochs 10]
@@ -50,7 +50,8 @@ def main() -> None:
             (mine, *_), (theirs, *_) = found[name], found[peer]
             limit = theirs["operations"] / mine["operations"]
             line = turns.compared(found, name, peer, limit, PROMISED[name] if peer == "loop" else None)
-            line |= {"accuracy": mine["accuracy"], "peer_accuracy": theirs["accuracy"]}
+            for key in ("accuracy", "imports_s"):
+                line |= {key: mine[key], f"peer_{key}": theirs[key]}
             lines.append(turns.said("frozen", net=args.net, **line))
     turns.ended(lines)
 

@@ -9,11 +9,12 @@ Four schedules over 10 and over 30 epochs, EfficientNet-Lite0 with its ImageNet 
 
 Ours is the real command with an empty cache. The peer is what a user of Lightning would write: a LightningModule with a
 backbone and a head, Lightning's Trainer, and a callback derived from `BaseFinetuning`, which freezes the backbone and
-unfreezes stages in the epochs in which the schedule does, with the callback's defaults. So its frozen BatchNorm layers
-go on training, and gradients pass through the frozen stages; `--still` has it freeze them too, as ours does. Net,
-weights, images, batches of 32, Adam at one rate, epochs, a fifth held out and looked at after every epoch, and one test
-are the same. The plain loop here is Lightning's: it computes the frozen stages in every epoch and decodes an image
-whenever it is asked for; `--decoded` has its images lie in memory, ready for the net.
+unfreezes stages in the epochs in which the schedule does, with the callback's defaults. So scale and shift of its
+frozen BatchNorm layers go on training, and gradients pass through the frozen stages; `--still` has it freeze them too.
+With both they normalise by the batch in training, which ours do not, so accuracies differ. Net, weights, images,
+batches of 32, Adam at one rate, epochs, a fifth held out and looked at after every epoch, and one test are the same.
+The plain loop here is Lightning's: it computes the frozen stages in every epoch and decodes an image whenever it is
+asked for; `--decoded` has its images lie in memory, ready for the net.
 
 Times are as in benchmarks/frozen.py. `limit` is what counted operations allow: those that the peer does by those that a
 run cannot do without, which are every step and pass behind the frozen first stages, and these once an image. At least
