@@ -2,11 +2,12 @@
 
 Full fine-tuning, ResNet-18, 32x32 images, batches of 64, on the CPU, or on a GPU where there is one. Every loss of
 conf/strategy/loss takes part that needs nothing more than a teacher; the others say why they do not. The teacher is a
-net of the same kind. Its pass over the batch is the same for all losses of a run, and is counted in the step and also
-apart. All take turns, each turn a process of its own: it builds the run's module and does forward, backward and the
-optimiser's step on one batch. Seconds are processor time on the CPU, which unlike the clock does not grow when somebody
-else uses the machine; a turn gives the median of its steps, the figure is the median of the turns. Memory is the most
-that the process held, with its libraries, or on a GPU the most that was allocated.
+net of the same kind. What it makes of the samples comes from the cache, as in every epoch of a run whose samples do
+not change at random; `looking_s` is the step in which it looks at the batch itself. All take turns, each turn a
+process of its own: it builds the run's module and does forward, backward and the optimiser's step on one batch.
+Seconds are processor time on the CPU, which unlike the clock does not grow when somebody else uses the machine; a
+turn gives the median of its steps, the figure is the median of the turns. Memory is the most that the process held,
+with its libraries, or on a GPU the most that was allocated.
 
     python benchmarks/losses.py [--rounds 3] [--steps 10] [--threads 1] [--size 32] [--case bss]
 """
@@ -26,7 +27,7 @@ CONF = Path(__file__).parents[1] / "conf" / "strategy" / "loss"
 BATCH, CLASSES = 64, 10
 WARM_UP = 2  # steps of a process that are not counted
 BARE = "none"
-PROMISED = {"bss": 1 / 1.15, "delta": 1 / 1.15}  # times the bare step, a teacher's pass not counted
+PROMISED = {"bss": 1 / 1.15, "delta": 1 / 1.15}  # times the bare step
 
 
 def main() -> None:
@@ -51,58 +52,55 @@ def main() -> None:
 
 
 def line(name: str, found: dict[str, list[dict]], args: argparse.Namespace) -> dict:
-    """Ours is the step with the loss, the teacher's pass left out, the peer the step without."""
+    """Ours is the step with the loss, the peer the step without."""
     ours, bare = found[name], found[BARE]
     return {
         "case": f"resnet18 {args.size}x{args.size} batch {BATCH} {ours[0]['device']}, {args.threads} threads",
-        **turns.compared(found, name, BARE, promised=PROMISED.get(name), key="own_s"),
-        "step_s": turns.spread([one["step_s"] for one in ours]),
-        "teacher_s": turns.spread([one["teacher_s"] for one in ours]),
+        **turns.compared(found, name, BARE, promised=PROMISED.get(name), key="step_s"),
+        "looking_s": turns.spread([one["looking_s"] for one in ours]),
         "peak_bytes": max(one["peak_bytes"] for one in ours),
         "peer_peak_bytes": max(one["peak_bytes"] for one in bare),
     }
 
 
 def turn(name: str, folder: str, args: argparse.Namespace) -> dict:
-    """Seconds of the median step and of the teachers' in it, and the most bytes held; or why there are none."""
+    """Seconds of the median step, with lessons from the cache and without, and the most bytes; or why there is none."""
     import torch
+    from lightning_fabric.utilities import move_data_to_device
 
     from transferlab import environment
+    from transferlab.data.loading import TAUGHT
     from transferlab.errors import InputError
 
     write_images(Path(folder), args.size)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     now = clock(device)
     try:
-        module, optimizer = built(name, folder, args.size)
+        module, data, optimizer = built(name, folder, args.size)
     except InputError as error:
         return {"left_out": str(error)}
-    module.to(device).train()
-    taught = timed_teachers(module, now)
+    inputs, known = taught(module.to(device).train(), data, Path(folder))
     environment.environment("auto")  # from here on the peak of memory counts
-    x, y = torch.randn(BATCH, 3, args.size, args.size, device=device), torch.arange(BATCH, device=device) % CLASSES
-    steps, teaching = [], []
-    for _ in range(WARM_UP + args.steps):
-        taught.clear()
+    draw = torch.Generator().manual_seed(0)
+    seconds = {"looking_s": [], "step_s": []}
+    for number in range(2 * (WARM_UP + args.steps)):
+        way = "step_s" if number % 2 else "looking_s"
+        positions = torch.randperm(2 * BATCH, generator=draw)[:BATCH]
+        x, y = next(inputs.batches("target", positions.tolist(), BATCH))
         started = now()
-        total = torch.stack(list(module.terms({"target": (x, y)}, 0.5).values())).sum()
+        lessons = {name: of(positions) for name, of in known.items() if way == "step_s"}
+        batch = {"target": (x, y), TAUGHT: move_data_to_device(lessons, device)}
+        total = torch.stack(list(module.terms(batch, 0.5).values())).sum()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        steps.append(now() - started)
-        teaching.append(sum(taught))
-    step_s, teacher_s = median(steps[WARM_UP:]), median(teaching[WARM_UP:])
-    return {
-        "step_s": step_s,
-        "teacher_s": teacher_s,
-        "own_s": step_s - teacher_s,
-        "peak_bytes": environment.peak_memory(),
-        "device": device,
-    }
+        seconds[way].append(now() - started)
+    found = {way: median(each[WARM_UP:]) for way, each in seconds.items()}
+    return {**found, "peak_bytes": environment.peak_memory(), "device": device}
 
 
 def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
-    """The module of a run with one loss, and its optimiser.
+    """The module of a run with one loss, its data and its optimiser.
 
     Raises:
         InputError: the loss needs more than a teacher.
@@ -116,6 +114,7 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
     from transferlab.losses.teacher import Teacher
 
     words = ["source=none", "target=npz", f"target.data.path={folder}/images.npz", "strategy=full_finetune"]
+    words += ["target.validation=0"]
     words += ["backbone=resnet18", f"backbone.input.shape=[3,{size},{size}]"]
     words += [] if name == BARE else [f"+strategy/loss@strategy.losses.{name}={name}"]
     with Composer() as composer:
@@ -128,24 +127,27 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
     parts, source = feeding.data(config, strategy.reads)
     backbone = building.net(config, task)
     head = nn.Linear(backbone.features, CLASSES)
-    teachers = {"source": Teacher(copy.deepcopy(backbone), head, task, 1.0)} if strategy.learns else {}
+    teachers = {"source": Teacher(copy.deepcopy(backbone), head, task, 1.0, {})} if strategy.learns else {}
     module = building.module(config, backbone, strategy, task, parts, source, True, None, teachers)
-    return module, building.build(config.optimizer)([p for p in module.parameters() if p.requires_grad])
+    data = feeding.batches(config, parts, source, strategy, task)
+    return module, data, building.build(config.optimizer)([p for p in module.parameters() if p.requires_grad])
 
 
-def timed_teachers(module: Any, now: Any) -> list[float]:
-    """Seconds that each teacher takes to look at a batch, as they come."""
-    seconds: list[float] = []
-    for teacher in module.teachers.values():
+def taught(module: Any, data: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The run's samples, and by teacher what the cache has of them, computed here."""
+    from pytorch_lightning import Trainer
 
-        def observe(*words: Any, look: Any = teacher.observe) -> Any:
-            started = now()
-            seen = look(*words)
-            seconds.append(now() - started)
-            return seen
+    from transferlab.cache.store import Store
+    from transferlab.prefix import lessons
+    from transferlab.prefix.inputs import Inputs
+    from transferlab.prefix.settings import Settings
 
-        teacher.observe = observe
-    return seconds
+    trainer: Any = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, devices=1)
+    trainer.strategy.connect(module)
+    trainer._data_connector.attach_data(module, datamodule=data)
+    inputs, settings = Inputs(trainer, data), Settings("on", "float32", 0, 20.0, True)
+    asked = None if module.strategy.asks else []
+    return inputs, lessons.kept(module, inputs, Store(folder / "cache", 20.0, True), settings, None, 1, asked)
 
 
 def clock(device: str) -> Any:
