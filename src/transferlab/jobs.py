@@ -28,10 +28,11 @@ def sentence(error: BaseException) -> str:
 
 
 def begin() -> None:
-    """Forget the failures of an earlier command of this process."""
+    """Forget what is left of an earlier command of this process."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception itself; `main` makes a sentence of it
     os.environ[_PARENT] = str(os.getpid())
     _failures.clear()
+    _ahead.clear()
 
 
 def show(args: argparse.Namespace) -> None:
@@ -96,7 +97,7 @@ def job(config: DictConfig) -> float | None:
     number = int(HydraConfig.get().job.num) if multirun else 0
     folder = results.folder(config)
     before, ahead = results.read(folder), _ahead.pop(folder, None)
-    if ahead is None and before is not None and before["status"] in ("finished", "diverged"):
+    if ahead is None and before is not None and results.is_over(before):
         _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
         return _score(before, config.task.metric)
     if ahead is None and before is not None:

@@ -126,6 +126,11 @@ def is_finished(run: Path) -> bool:
     return (read(run) or {}).get("status") == "finished"
 
 
+def is_over(record: Record | None) -> bool:
+    """Whether nothing of a run is left to do: it finished, or diverged and would again."""
+    return record is not None and record["status"] in ("finished", "diverged")
+
+
 def write(run: Path, record: Mapping[str, Any]) -> None:
     """Write the record whole or not at all."""
     write_text(run / "run.json", json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
@@ -198,12 +203,15 @@ def check_writable(folder: Path, key: str = "paths.runs") -> None:
 
 
 @contextmanager
-def held(run: Path, announce: str) -> Iterator[None]:
+def held(run: Path, announce: str | None) -> Iterator[bool]:
     """Hold a run's folder: of two processes that start the same run one trains, the other waits and finds it done.
 
     Args:
         run: the folder.
-        announce: what to say, once, when another process holds it.
+        announce: what to say, once, when another process holds it; None: that one is not waited for.
+
+    Yields:
+        Whether it is held.
     """
     with writable(run):
         run.mkdir(parents=True, exist_ok=True)
@@ -211,10 +219,11 @@ def held(run: Path, announce: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _log.info("%s", announce)
-            lock.acquire()
+            if announce is not None:
+                _log.info("%s", announce)
+                lock.acquire()
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 

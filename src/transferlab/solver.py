@@ -19,9 +19,10 @@ class LBFGS:
 
         mean over the training samples of the task's loss(W x + b, y)  +  penalty / 2 * ||W||^2
 
-    Of several penalties, from the largest to the smallest, each starts from the solution of the one before; validation
-    chooses, as it does among epochs. So Kornblith, Shlens & Le 2019, "Do Better ImageNet Models Transfer Better?"
-    (CVPR), and those who evaluate self-supervised features, report linear probes.
+    in regression with targets that are standardised. Of several penalties, from the largest to the smallest, each
+    starts from the solution of the one before; validation chooses, as it does among epochs. So Kornblith, Shlens &
+    Le 2019, "Do Better ImageNet Models Transfer Better?" (CVPR), and those who evaluate self-supervised features,
+    report linear probes.
 
     Attributes:
         penalties: at least 0, of which one is chosen.
@@ -48,12 +49,19 @@ class LBFGS:
         return sorted(map(float, self.penalties), reverse=True)
 
     def solve(
-        self, head: nn.Linear, loss: Callable[[Any, Tensor], Tensor], x: Tensor, y: Tensor, penalty: float
+        self,
+        head: nn.Module,
+        weight: Tensor,
+        loss: Callable[[Any, Tensor], Tensor],
+        x: Tensor,
+        y: Tensor,
+        penalty: float,
     ) -> int:
         """Bring a head, in place, to the optimum.
 
         Args:
             head: from which it starts, float64.
+            weight: its W.
             loss: of outputs (N, C) and labels, the mean over samples.
             x: features (N, F), float64.
             y: labels (N, ...).
@@ -77,7 +85,7 @@ class LBFGS:
             nonlocal asked
             asked += 1
             optimizer.zero_grad()
-            total = loss(head(x), y) + penalty / 2 * head.weight.square().sum()
+            total = loss(head(x), y) + penalty / 2 * weight.square().sum()
             total.backward()  # type: ignore[no-untyped-call]
             return total
 

@@ -32,7 +32,7 @@ class Epoch(_TrainingEpochLoop):
     Those between are the same operations in the same order: forward, backward, the hooks `on_train_batch_start`,
     `on_after_backward` and `on_train_batch_end` of the callbacks that have them, the optimiser and its rates. What
     asks for more of a step (several devices, accumulated or clipped gradients, scaled losses, validation within an
-    epoch, a limit of time, a profiler, a progress bar) has all batches go Lightning's way.
+    epoch, a limit of time, a profiler) has all batches go Lightning's way.
     """
 
     def advance(self, data_fetcher: Any) -> None:
@@ -95,7 +95,6 @@ def plain(trainer: Trainer) -> bool:
         and trainer.accumulate_grad_batches == 1
         and not trainer.gradient_clip_val
         and trainer.max_steps == -1
-        and trainer.progress_bar_callback is None
         and isinstance(cast(Any, trainer).profiler, PassThroughProfiler)
         and not any(isinstance(one, Timer) for one in cast(Any, trainer).callbacks)
     )

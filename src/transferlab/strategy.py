@@ -71,12 +71,12 @@ class Strategy:
     @property
     def learns(self) -> bool:
         """Whether some loss looks up to a teacher."""
-        return any(loss.learns for loss in self.losses.values())
+        return any(loss.asks != "never" for loss in self.losses.values())
 
     @property
     def asks(self) -> bool:
-        """Whether some loss asks its teachers in every step."""
-        return any(loss.learns and loss.asks for loss in self.losses.values())
+        """Whether some loss asks its teachers at each batch."""
+        return any(loss.asks == "each step" for loss in self.losses.values())
 
     def taught(self, teacher: str) -> frozenset[str]:
         """The stages of a teacher whose outputs some loss reads."""
@@ -91,6 +91,19 @@ class Strategy:
     def replaces_weight_decay(self) -> bool:
         """Whether a loss stands in for the optimiser's weight decay."""
         return any(loss.replaces_weight_decay for loss in self.losses.values())
+
+    @property
+    def beyond_head(self) -> str | None:
+        """What it has beyond the task's loss of a head on features, whatever trains when; None: nothing."""
+        parts = {
+            "transfer losses": self.losses,
+            "an adapter": self.adapter,
+            "averaged weights": self.averaging,
+            "interpolated weights": self.interpolation,
+        }
+        if has := next((name for name, part in parts.items() if part), None):
+            return f"the strategy has {has}"
+        return "BatchNorm of frozen stages trains" if self.frozen_batchnorm == "trains" else None
 
     def trainable(self, stages: Sequence[str], epoch: int) -> set[str]:
         """The stages that train in an epoch.

@@ -54,7 +54,7 @@ def run(config: DictConfig) -> Record:
     folder = results.folder(config)
     with results.held(folder, f"waiting for another process that does {title(config)} ({folder})"):
         record = results.read(folder)
-        if record is not None and record["status"] in ("finished", "diverged"):
+        if record is not None and results.is_over(record):
             return record
         tracker, record = begun(config, folder)
         results.write_config(folder, config)
@@ -139,19 +139,20 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
         folder: that it lies in.
         tracker: for it.
         record: is told of the data and of how it will be computed.
-        common: to other runs too.
+        common: to other runs too; None: there are none.
     """
+    common = common or Common()
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
     task: Task = building.build(config.task)
     from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
     whole = results.portable(config)
     known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)
-    if common is not None and held in common.data:
-        parts, source_data, described = common.data[held]
-    else:
-        (parts, source_data), described = feeding.data(config, strategy.reads | strategy.studies), {}
-    shared = None if common is None else common.nets.get(known)
+    if held not in common.data:
+        parts, source_data = feeding.data(config, strategy.reads | strategy.studies)
+        common.data[held] = parts, source_data, describe(parts)
+    parts, source_data, described = common.data[held]
+    shared = common.nets.get(known)
     backbone = shared or building.net(config, task)
     diagnostics = building.diagnostics(config)
     watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, from_source)
@@ -173,7 +174,6 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     if from_source and not _pretrained(config):
         data.decode(*PARTS)
         rehearse(module, data)
-    described = described or describe(parts)
 
     before = time.perf_counter()
     exam = None
@@ -182,9 +182,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
         backbone_weights.load(backbone, source)
     if source is not None and watching.watch.examines:
         exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
-    if common is not None:
-        common.nets[known] = backbone
-        common.data[held] = parts, source_data, described
+    common.nets[known] = backbone
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
     if source is not None and shared is None:

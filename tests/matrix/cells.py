@@ -132,7 +132,16 @@ LACKING = (
         ("recurrent", "small.mlp", "small.embeddings", "torchvision.vgg"),
         "it trains norms, and this net has none",
     ),
-    (("bitfit",), ("small.embeddings",), "it trains biases, and this net has none"),
+    (
+        ("bitfit",),
+        ("small.embeddings", "huggingface.seq2seq.encoder t5"),
+        "it trains biases, and this net has none",
+    ),
+    (
+        ("linear_probe_lbfgs",),
+        ("huggingface.audio.waves",),
+        "what this net makes of a sample depends on how far it is padded",
+    ),
 )
 # Nets whose stages attend over one sequence of tokens, by how the builder's name begins.
 BLOCKS_OF_TOKENS = ("huggingface.", "torchvision.vit")

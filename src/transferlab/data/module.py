@@ -95,7 +95,7 @@ class TransferData(LightningDataModule):
 
     def train_dataloader(self) -> CombinedLoader:
         """A mapping of domains, and of what goes with them; an epoch is one pass over the target."""
-        target = Shuffled(len(self.train), self.batch_size, self.seed)
+        target = self.order()
         loaders: dict[str, Loader | Beside] = {"target": self._training_loader(self.train, target, "target")}
         if self.source is not None and "source" in self._reads:
             source = Stream(len(self.source), self.batch_size, len(target), derive(self.seed, "source"))
@@ -103,6 +103,10 @@ class TransferData(LightningDataModule):
         if self._taught:
             loaders[TAUGHT] = Beside(target, lambda: self.taught)
         return CombinedLoader(loaders, mode="min_size")
+
+    def order(self) -> Shuffled:
+        """Which of the target's training samples make up each batch."""
+        return Shuffled(len(self.train), self.batch_size, self.seed)
 
     def studied(self, domain: str, size: int) -> Iterator[Domain]:
         """The training samples of a domain in order, without augmentation, in batches of `size` at most.

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -150,10 +150,8 @@ class TransferLoss(nn.Module, ABC):
     """Domains of the batch."""
     studies: ClassVar[frozenset[str]] = frozenset()
     """Domains whose training samples it goes through once, before the first step."""
-    learns: ClassVar[bool] = False
-    """Whether it looks up to a teacher."""
-    asks: ClassVar[bool] = True
-    """Whether, if so, it asks in every step what the teacher makes of the batch, and not only once before the first."""
+    asks: ClassVar[Literal["never", "once", "each step"]] = "never"
+    """Whether it looks up to a teacher: before the first step alone, or at each batch."""
     replaces_weight_decay: ClassVar[bool] = False
     """Whether the optimiser's weight decay is switched off beside it."""
 

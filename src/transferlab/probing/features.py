@@ -14,6 +14,8 @@ from transferlab.data.module import EVALUATION_BATCH
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.oracle import evaluate
 from transferlab.prefix.activations import Activations
+from transferlab.prefix.deciding import check
+from transferlab.probing.seat import Seat
 from transferlab.training import Run
 from transferlab.values import Entered
 
@@ -63,15 +65,14 @@ def features(run: Run, known: Known | None = None) -> dict[str, Features]:
         UncacheableError: they cannot be kept by sample, or another process computes them.
         CacheError: the disk is full, or cannot be written.
     """
-    if run.data.mixes:
-        raise UncacheableError("labels are made of the inputs, or mixed with them")
-    if run.data.changes or ((rows := run.data.rows("target")) is not None and rows.views > 1):
+    if (rows := run.data.rows("target")) is not None and rows.views > 1:
         raise UncacheableError("training samples change from epoch to epoch")
     run.module.to(run.trainer.strategy.root_device)
     run.module.freeze_in(0)
     found, known, net = {}, known or Known(), id(run.module.backbone)
     with undisturbed(run.module):
         kept = run.watching.cache.activations(run.trainer, run.module)
+        check(kept.inputs)
         kept.follow(known.activations.setdefault(net, kept))
         boundary = len(run.module.backbone.stages)
         kept.look.size(boundary)
@@ -111,6 +112,21 @@ def measured(
     shown = None if seen is None else lambda outputs, batch: seen(outputs, batch, next(numbers))
     found = evaluate(run.trainer, run.module, parts[part].batches, run.module.metrics(part), shown)
     return {name.replace("test/", f"{part}/", 1): value for name, value in found.items()}
+
+
+def end(seat: Seat, parts: Mapping[str, Features], metrics: Mapping[str, float]) -> None:
+    """End an epoch of a run: validate, where labels are held out, and have its callbacks know.
+
+    Args:
+        seat: of the run.
+        parts: its features.
+        metrics: of its training.
+    """
+    found = dict(metrics)
+    if "val" in parts:
+        seat.call("on_validation_epoch_start")
+        found |= measured(seat.run, parts, "val", partial(seat.call, "on_validation_batch_end"))
+    seat.end(found)
 
 
 def tested(run: Run, parts: Mapping[str, Features]) -> dict[str, float]:

@@ -13,10 +13,11 @@ from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError, Store
 from transferlab.errors import DivergedError, InputError
 from transferlab.flops import operations
-from transferlab.probing.features import Features, features, measured, tested
+from transferlab.probing.features import Features, end, features, tested
 from transferlab.probing.seat import Seat
 from transferlab.scoring import Scored
 from transferlab.solver import LBFGS
+from transferlab.tasks.regression import InUnit
 from transferlab.training import Run
 
 
@@ -35,17 +36,17 @@ def solve(run: Run, solver: LBFGS) -> Scored:
         DivergedError: the optimum lies nowhere finite.
     """
     began = time.perf_counter()
-    _linear(run)
+    _linear(run.module.head)
     seat = Seat(run, 1, len(solver.path))
     parts = _features(run)
-    exact = copy.deepcopy(_linear(run)).double()
+    exact = copy.deepcopy(run.module.head).double()
     x, y = parts["target"].x.double(), parts["target"].y
     y = y.double() if y.is_floating_point() else y
     seat.start()
     asked = 0
     for number, penalty in enumerate(solver.path):
         seat.begin(number)
-        asked += solver.solve(exact, run.module.task.loss, x, y, penalty)
+        asked += solver.solve(exact, _linear(exact).weight, run.module.task.loss, x, y, penalty)
         with torch.no_grad():
             loss = float(run.module.task.loss(exact(x), y))
             for own, found in zip(run.module.head.parameters(), exact.parameters(), strict=True):
@@ -53,10 +54,7 @@ def solve(run: Run, solver: LBFGS) -> Scored:
         if not all(parameter.isfinite().all() for parameter in exact.parameters()):
             raise DivergedError(f"the optimum of penalty {penalty:g} is NaN or infinite")
         metrics = {"train/task_loss": loss, "train/penalty": penalty}
-        if "val" in parts:
-            seat.call("on_validation_epoch_start")
-            metrics |= measured(run, parts, "val", partial(seat.call, "on_validation_batch_end"))
-        seat.end(metrics)
+        end(seat, parts, metrics)
     run.watching.history.seconds = time.perf_counter() - began
     run.watching.history.samples = asked * len(y)
     run.watching.flops.sets = _operations(run, parts["target"], exact, asked)
@@ -67,13 +65,11 @@ def solve(run: Run, solver: LBFGS) -> Scored:
 def _features(run: Run) -> dict[str, Features]:
     module, epochs = run.module, range(int(run.trainer.max_epochs or 1))
     strategy = module.strategy
-    others = (strategy.losses, strategy.averaging, strategy.interpolation, strategy.adapter)
-    if any(others) or any(strategy.trainable(module.stages, epoch) != {"head"} for epoch in epochs):
-        raise InputError("strategy.solver solves for a head alone: choose strategy=linear_probe, without losses")
-    if strategy.frozen_batchnorm == "trains":
-        raise InputError(
-            "strategy.solver takes no steps in which BatchNorm could train: strategy.frozen_batchnorm=still"
-        )
+    more = strategy.beyond_head
+    if more is None and any(strategy.trainable(module.stages, epoch) != {"head"} for epoch in epochs):
+        more = "more than the head trains"
+    if more is not None:
+        raise InputError(f"strategy.solver solves for a head alone, and here {more}: choose strategy=linear_probe")
     cache = run.watching.cache
     try:
         if cache.settings.use != "off":
@@ -82,19 +78,20 @@ def _features(run: Run) -> dict[str, Features]:
             cache.store = Store(Path(folder), cache.settings.gigabytes, wait=True)
             return features(run)
     except UncacheableError as error:
-        raise InputError(f"strategy.solver sees each training sample once, as it is; here {error}") from error
+        raise InputError(f"strategy.solver reads features that are kept by sample, and {error}") from error
     except CacheError as error:
         raise InputError(f"strategy.solver reads features from the cache, which cannot be used: {error}") from error
 
 
-def _linear(run: Run) -> nn.Linear:
-    head = run.module.head
-    if not isinstance(head, nn.Linear):
-        raise InputError(f"strategy.solver wants a linear head, and this is {type(head).__name__}: task/head=linear")
-    return head
+def _linear(head: nn.Module) -> nn.Linear:
+    """Of a head, the layer that is solved for."""
+    found = head.head if isinstance(head, InUnit) else head
+    if not isinstance(found, nn.Linear):
+        raise InputError(f"strategy.solver wants a linear head, and this is {type(found).__name__}: task/head=linear")
+    return found
 
 
-def _operations(run: Run, part: Features, head: nn.Linear, asked: int) -> dict[str, dict[str, int]]:
+def _operations(run: Run, part: Features, head: nn.Module, asked: int) -> dict[str, dict[str, int]]:
     """Those of the features, once, and of the head's passes, forward and backward."""
     with torch.enable_grad():
         _, once = operations(lambda: run.module.task.loss(head(part.x.double()), part.y).backward())  # type: ignore[no-untyped-call]

@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from transferlab import results
-from transferlab.data.batches import Shuffled
 from transferlab.listening import Listener
 from transferlab.probing.seat import Seat
 from transferlab.stepping import plain
@@ -23,17 +22,10 @@ _ANY = ("first", "second", "head")
 
 def apart_by_strategy(strategy: Strategy, epochs: int) -> str | None:
     """Why a run does not train a head alone, as far as its strategy says so; None: it may."""
-    whats = {
-        "transfer losses": strategy.losses,
-        "an adapter": strategy.adapter,
-        "averaged weights": strategy.averaging,
-        "interpolated weights": strategy.interpolation,
-        "a solver": strategy.solver,
-    }
-    if has := next((name for name, part in whats.items() if part), None):
-        return f"the strategy has {has}"
-    if strategy.frozen_batchnorm == "trains":
-        return "BatchNorm of frozen stages trains"
+    if more := strategy.beyond_head:
+        return more
+    if strategy.solver is not None:
+        return "the strategy has a solver"
     if isinstance(strategy.freezing, Listener):
         return "the freezing schedule listens to the training"
     return None if _head_alone(strategy, _ANY, epochs) else "more than the head trains"
@@ -127,4 +119,4 @@ def _other_head(head: nn.Module) -> str | None:
 
 def steps(run: Run) -> int:
     """Of an epoch."""
-    return len(Shuffled(len(run.data.train), run.data.batch_size, 0))
+    return len(run.data.order())

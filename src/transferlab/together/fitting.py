@@ -3,17 +3,15 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite, nan
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from transferlab.data.batches import Shuffled
 from transferlab.errors import DivergedError
 from transferlab.module import CHECK_EVERY
-from transferlab.probing.features import Features, measured
+from transferlab.probing.features import Features, end
 from transferlab.probing.seat import Seat
 from transferlab.together.stack import OPTIMIZERS, Stack
 from transferlab.values import Entered
@@ -118,8 +116,7 @@ def _diverged(one: Fitting) -> DivergedError:
 
 
 def _tickets(seat: Seat, epoch: int) -> list[list[int]]:
-    data = seat.run.data
-    order = Shuffled(len(data.train), data.batch_size, data.seed)
+    order = seat.run.data.order()
     order.set_epoch(epoch)
     return [ticket.indices for ticket in order]
 
@@ -129,11 +126,7 @@ def _end(one: Fitting, loss: float) -> None:
     if one.error is not None:
         return
     try:
-        metrics = {"train/task_loss": loss}
-        if "val" in one.parts:
-            one.seat.call("on_validation_epoch_start")
-            metrics |= measured(one.seat.run, one.parts, "val", partial(one.seat.call, "on_validation_batch_end"))
-        one.seat.end(metrics)
+        end(one.seat, one.parts, {"train/task_loss": loss})
         if not isfinite(loss):
             raise _diverged(one)
     except Exception as error:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from transferlab import building, results, train
@@ -95,7 +94,7 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
     """A run that is ready, or why it is to be trained alone; None: its job will say what there is to say."""
     began = time.perf_counter()
     folder = results.folder(config)
-    if (before := results.read(folder)) is not None and before["status"] in ("finished", "diverged"):
+    if results.is_over(results.read(folder)):
         return None
     held = everything.enter_context(ExitStack())
     try:
@@ -103,7 +102,7 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
         strategy: Strategy = building.build(config.strategy)
         if reason := apart_by_strategy(strategy, int(config.trainer.max_epochs or 1)):
             return reason
-        if not _holds(folder, held):
+        if not held.enter_context(results.held(folder, None)):
             return None
         tracker, record = train.begun(config, folder)
         with train.computing(config, record):
@@ -125,25 +124,12 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
     return Member(fitting, time.perf_counter() - began, held)
 
 
-def _holds(folder: Path, held: ExitStack) -> bool:
-    """Hold a run's folder until all is over, unless another process holds it."""
-    with results.writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / results.LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-    held.callback(lock.release)
-    return True
-
-
 def _chunks(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
-    """As many at a time as there is room for."""
+    """As many at a time as there is room for, in parts of nearly equal size."""
     x = members[0].fitting.parts["target"].x
-    most = max(1, int(_MOST // max(x.nbytes, 1)))
-    for first in range(0, len(members), most):
-        yield members[first : first + most]
+    parts = -(-len(members) // max(1, int(_MOST // max(x.nbytes, 1))))
+    for part in range(parts):
+        yield members[part::parts]
 
 
 def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:

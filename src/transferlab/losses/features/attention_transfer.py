@@ -65,7 +65,7 @@ class AttentionTransfer(TransferLoss):
         InputError: a power below 1.
     """
 
-    learns = True
+    asks = "each step"
 
     def __init__(
         self,

@@ -104,7 +104,7 @@ class CRD(TransferLoss):
         InputError: a number that is too small, or another word for `negatives`.
     """
 
-    learns = True
+    asks = "each step"
 
     def __init__(
         self,

@@ -83,7 +83,7 @@ class Delta(TransferLoss):
         InputError: a setting that is none.
     """
 
-    learns = True
+    asks = "each step"
     studies = frozenset({"target"})
     replaces_weight_decay = True
 

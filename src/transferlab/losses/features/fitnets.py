@@ -41,7 +41,7 @@ class FitNets(TransferLoss):
         teacher_stages: that give the hints, one each; None: those of the same names.
     """
 
-    learns = True
+    asks = "each step"
 
     def __init__(
         self, weight: Weight, stages: Sequence[str | int] | None, teacher_stages: Sequence[str | int] | None

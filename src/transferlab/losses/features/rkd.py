@@ -75,7 +75,7 @@ class RKD(TransferLoss):
         InputError: a weight below 0, or two of 0.
     """
 
-    learns = True
+    asks = "each step"
 
     def __init__(
         self,

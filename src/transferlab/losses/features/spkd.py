@@ -46,7 +46,7 @@ class SPKD(TransferLoss):
         teacher_stages: one for each; None: those of the same names.
     """
 
-    learns = True
+    asks = "each step"
 
     def __init__(
         self, weight: Weight, stages: Sequence[str | int] | None, teacher_stages: Sequence[str | int] | None

@@ -168,8 +168,7 @@ class CoTuning(TransferLoss):
     """
 
     studies = frozenset({"target"})
-    learns = True
-    asks = False
+    asks = "once"
 
     def __init__(self, weight: Weight, approach: Literal["direct", "reverse"], temperature: float) -> None:
         super().__init__(weight)

@@ -40,7 +40,7 @@ class KD(TransferLoss):
         InputError: a temperature of 0 or less.
     """
 
-    learns = True
+    asks = "each step"
 
     def __init__(self, weight: Weight, temperature: float) -> None:
         super().__init__(weight)

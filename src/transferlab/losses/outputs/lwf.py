@@ -37,7 +37,7 @@ class LwF(TransferLoss):
         InputError: a temperature of 0 or less.
     """
 
-    learns = True
+    asks = "each step"
 
     def __init__(self, weight: Weight, temperature: float) -> None:
         super().__init__(weight)

@@ -74,8 +74,7 @@ class EWC(TransferLoss):
     """
 
     studies = frozenset({"source"})
-    learns = True
-    asks = False
+    asks = "once"
     replaces_weight_decay = True
 
     def __init__(self, weight: Weight, strength: float, beta: float, samples: int | None) -> None:
