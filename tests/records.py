@@ -19,28 +19,28 @@ def whole(file: Path) -> dict[str, Any]:
     return {**found, **weights}
 
 
-def alike(one: Any, other: Any, exactly: bool = False) -> None:
-    """All that a run says but times, to round-off."""
+def alike(one: Any, other: Any, exactly: bool = False, within: float = 1e-3) -> None:
+    """All that a run says but times, to round-off: of numbers a share, and a tenth of it of small ones."""
     for key in ("history", "metrics", "report", "data", "selected.pt", "last.pt"):
-        _alike(one[key], other[key], key, exactly)
+        _alike(one[key], other[key], key, 0.0 if exactly else within)
     for key in ("samples", "flops", "trainable_parameters", "total_parameters"):
         assert one["cost"][key] == other["cost"][key], key
 
 
-def _alike(one: Any, other: Any, where: str, exactly: bool) -> None:
+def _alike(one: Any, other: Any, where: str, within: float) -> None:
     if isinstance(one, dict):
         assert one.keys() == other.keys(), (where, one.keys() ^ other.keys())
         for key in one:
-            _alike(one[key], other[key], f"{where}.{key}", exactly)
+            _alike(one[key], other[key], f"{where}.{key}", within)
     elif isinstance(one, list):
         assert len(one) == len(other), where
         for number, pair in enumerate(zip(one, other, strict=True)):
-            _alike(*pair, f"{where}.{number}", exactly)
-    elif isinstance(one, torch.Tensor) and not exactly:
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=where)
+            _alike(*pair, f"{where}.{number}", within)
+    elif isinstance(one, torch.Tensor) and within:
+        torch.testing.assert_close(one, other, rtol=within, atol=within / 100, msg=where)
     elif isinstance(one, torch.Tensor):
         assert torch.equal(one, other), where
-    elif isinstance(one, float) and not exactly:
-        assert one == pytest.approx(other, rel=1e-3, abs=1e-4), where
+    elif isinstance(one, float) and within:
+        assert one == pytest.approx(other, rel=within, abs=within / 10, nan_ok=True), where
     else:
         assert one == other, where

@@ -12,6 +12,7 @@ import cells
 import pytest
 import torch
 
+from records import alike
 from transferlab import results, train
 
 pytestmark = pytest.mark.slow
@@ -53,27 +54,7 @@ def both(
 
 def same(cached: dict[str, Any], plain: dict[str, Any]) -> None:
     assert plain["cost"]["cache_hits"] == 0
-    for key in ("samples", "trainable_parameters", "total_parameters", "flops"):
-        assert cached["cost"][key] == plain["cost"][key], key
-    for part in ("history", "metrics", "report", *WEIGHTS):
-        alike(cached[part], plain[part], part)
-
-
-def alike(one: Any, other: Any, place: str) -> None:
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), place
-        for key in one:
-            alike(one[key], other[key], f"{place}.{key}")
-    elif isinstance(one, list):
-        assert len(one) == len(other), place
-        for number, pair in enumerate(zip(one, other, strict=True)):
-            alike(*pair, f"{place}.{number}")
-    elif isinstance(one, torch.Tensor):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8, msg=place)
-    elif isinstance(one, float):
-        assert one == pytest.approx(other, rel=1e-6, abs=1e-6, nan_ok=True), place
-    else:
-        assert one == other, place
+    alike(cached, plain, within=1e-5)
 
 
 @pytest.mark.parametrize("strategy", cells.drawn(8, cells.options("strategy")))
