@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from digit_runs import BATCHES, EPOCHS, SAMPLES, run, words
-from records import alike
+from records import alike, record
 from transferlab import cli
 from transferlab.cache import columns
 from transferlab.losses.teacher import Teacher
@@ -39,17 +39,67 @@ def looked(monkeypatch):
     return seen
 
 
+GRADUAL = ("strategy/freezing=gradual", "strategy.freezing.every=1")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["delta", "kd", "rkd", "lwf", "crd"])
-def test_a_run_says_the_same_and_its_teacher_looks_no_more(strategy, looked):
-    plain = run(strategy, "cache=off", EXACT, study="off")
+@pytest.mark.parametrize(
+    ("strategy", "more"),
+    [*((one, ()) for one in ("delta", "kd", "rkd", "lwf", "crd")), ("delta", GRADUAL), ("kd", GRADUAL)],
+)
+def test_a_run_says_the_same_and_its_teacher_looks_no_more(strategy, more, looked):
+    plain = run(strategy, "cache=off", EXACT, *more, study="off")
     by_itself = list(looked)
     assert sum(by_itself) >= EPOCHS * SAMPLES
     looked.clear()
-    cached = run(strategy, "cache=on", EXACT, study="on")
+    cached = run(strategy, "cache=on", EXACT, *more, study="on")
     assert sum(looked) <= sum(by_itself) - EPOCHS * SAMPLES  # what is left looked before the first step
-    assert cached["cost"]["cache_hits"] == EPOCHS * SAMPLES
+    assert (
+        (cached["cost"]["cache_hits"] > EPOCHS * SAMPLES) if more else cached["cost"]["cache_hits"] == EPOCHS * SAMPLES
+    )
     alike(cached, plain)
+
+
+def interrupted(strategy, *more, study):
+    step = TransferModule.training_step
+
+    def stopping(module: TransferModule, batch: Any, batch_idx: int) -> Any:
+        if module.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(module, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TransferModule, "training_step", stopping)
+        assert cli.main(words(strategy, *more, f"study={study}")) == 130
+
+
+@pytest.mark.slow
+def test_lessons_that_are_gone_when_a_run_goes_on_are_not_those_of_the_net_in_training():
+    run("full_finetune", "source.pretrain.seed=7", study="first")
+    (teacher,) = Path("runs/first").glob("*/run.json")
+    more = [*GRADUAL, "strategy.losses.kd.weight=5", "optimizer.lr=0.05"]
+    more += ["+strategy/teacher@strategy.teachers.first=run", f"strategy.teachers.first.folder={teacher.parent}"]
+    plain = run("kd", "cache=off", *more, study="off")
+    interrupted("kd", "cache=on", *more, study="on")
+    assert cli.main(["cache", "clear"]) == 0
+    # all that the net's own stages need fits, the lessons beside them do not
+    alike(run("kd", "cache=on", "cache.gigabytes=1e-6", *more, study="on"), plain)
+
+
+@pytest.mark.slow
+def test_operations_of_padded_samples_are_those_of_the_whole_way_where_lessons_alone_are_kept(tmp_path):
+    text = "".join(f"{'long ' * (number % 7)}word{number % 3},{number % 2}\n" for number in range(60))
+    Path("texts.csv").write_text("text,label\n" + text)
+    own = ["train", "backbone=gru", "input@backbone.input=words", "backbone.hidden=6", "backbone.embedding=5"]
+    own += ["target=text_file", f"target.data.path={tmp_path}/texts.csv", "source=text_file", "target.test=0.3"]
+    own += [f"source.pretrain.target.data.path={tmp_path}/texts.csv", "source.pretrain.target.test=0.3"]
+    own += ["source.pretrain.max_epochs=1", "strategy=kd", "strategy/freezing=gradual", "strategy.freezing.every=2"]
+    own += ["batch_size=8", "trainer.max_epochs=4", "tracker=none", "trainer.accelerator=cpu"]
+    flops = {}
+    for study, more in (("off", ["cache=off"]), ("on", ["cache=on", "cache.gigabytes=7e-6"])):
+        assert cli.main([*own, *more, f"study={study}"]) == 0
+        flops[study] = record(study)["cost"]["flops"]
+    assert flops["on"] == flops["off"]
 
 
 def test_of_a_teacher_that_is_asked_only_before_the_first_step_nothing_is_kept():

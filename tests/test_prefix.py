@@ -103,6 +103,13 @@ def test_the_oracle_enters_behind_what_is_frozen_and_sees_the_same(more):
     assert cached["cost"]["cache_hits"] > without["cost"]["cache_hits"] > 0
 
 
+def test_an_oracle_whose_rows_do_not_fit_leaves_the_training_cached():
+    small = ["cache=on", "cache.gigabytes=1e-5"]
+    without = run("linear_probe", *small, study="without")
+    beside = run("linear_probe", *small, "oracle=true", study="beside")
+    assert beside["cost"]["cache_hits"] == without["cost"]["cache_hits"] > 0
+
+
 def test_other_weights_find_nothing():
     run("linear_probe", "cache=on")
     before = {file.parent.name for file in Path("cache/activations").glob("*/used")}

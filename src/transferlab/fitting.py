@@ -51,6 +51,8 @@ def fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Pa
         _log.info("resuming %s where it was interrupted", what)
     try:
         with _disk(resume.parent):
+            # Lightning would load a checkpoint's weights into a module that is not yet of the run's precision
+            trainer.precision_plugin.convert_module(module)
             trainer.fit(module, datamodule=data, ckpt_path=resume if resume.exists() else None)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
         raise KeyboardInterrupt from stop

@@ -178,12 +178,13 @@ def same(path: Path, other: Path) -> None:
 
     Files here are replaced and never written into, so that neither name can change what the other stands for.
     """
-    with writable(path.parent):
-        other.unlink(missing_ok=True)
+    with writable(path.parent), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{other.name}-") as folder:
+        beside = Path(folder, other.name)
         try:
-            other.hardlink_to(path)
+            beside.hardlink_to(path)
         except OSError:
-            shutil.copyfile(path, other)
+            shutil.copyfile(path, beside)
+        os.replace(beside, other)
 
 
 def check_writable(folder: Path, key: str = "paths.runs") -> None:

@@ -34,9 +34,8 @@ from transferlab.selection.rules import Rule
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tracking import Tracker
-from transferlab.training import KEPT, RESUME, Run, Watching
+from transferlab.training import KEPT, PASSING, RESUME, Run, Watching
 from transferlab.trust import check_located_targets
-from transferlab.unchanged import FILE as START
 from transferlab.unchanged import Unchanged
 
 _log = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ def recording(config: DictConfig, folder: Path, tracker: Tracker, record: Record
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
-        for file in (RESUME, START):
+        for file in PASSING:
             (folder / file).unlink(missing_ok=True)
         raise
     except Exception as error:

@@ -110,11 +110,12 @@ def test_one_run_that_diverges_ends_alone(head: tuple[str, ...], capsys: pytest.
     assert ("the head has a Dropout" in said) is bool(head)
 
 
-@pytest.mark.parametrize("labels", [6, "all"], ids=["at the end of an epoch", "within one"])
-def test_a_run_that_diverges_says_what_it_says_alone(labels: int | str) -> None:
+@pytest.mark.parametrize(("labels", "size"), [(6, 16), (70, 11)], ids=["at the end of an epoch", "at its last batch"])
+def test_a_run_that_diverges_says_what_it_says_alone(labels: int, size: int) -> None:
     found = []
     for study, more in (("together", [TOGETHER]), ("alone", [])):
-        words = [f"study={study}", f"target.labels={labels}", "optimizer=sgd", "optimizer.lr=1e30,1e29", *more]
+        words = [f"study={study}", f"target.labels={labels}", f"batch_size={size}", "tracker=wandb"]
+        words += ["tracker.mode=offline", "optimizer=sgd", "optimizer.lr=1e30,1e29", *more]
         assert cli.main(["train", "-m", *WORDS, *words]) == 0
         found.append(
             {file.parent.name: json.loads(file.read_text()) for file in Path("runs", study).glob("*/run.json")}
@@ -123,6 +124,7 @@ def test_a_run_that_diverges_says_what_it_says_alone(labels: int | str) -> None:
         together = found[0][name]
         assert together["status"] == alone["status"] == "diverged"
         assert together["environment"]["runtime"]["together"] == 2
+        assert together["tracker"].keys() == alone["tracker"].keys() != set()
         assert len(together["history"]) == len(alone["history"]) == (labels == 6)
         for key in ("reason", "metrics"):
             assert together[key] == alone[key]

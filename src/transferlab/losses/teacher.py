@@ -1,6 +1,7 @@
 """A net that losses look up to: the source's as the run starts from it, or that of a finished run."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,8 +23,7 @@ class Teacher(nn.Module):
         head: that it was trained with; None where none is known, as of published features.
         task: that it was trained for; None where none is known.
         weight: beside other teachers.
-        about: the backbone, as far as its weights do not say it; None: nobody knows, and nothing that it makes of
-            samples is kept for other runs.
+        about: the backbone, as far as its weights do not say it.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Teacher(nn.Module):
         head: nn.Module | None,
         task: Task | None,
         weight: float,
-        about: Mapping[str, Any] | None = None,
+        about: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.task, self.weight, self.about = backbone, head, task, weight, about

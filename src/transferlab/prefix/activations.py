@@ -31,6 +31,7 @@ class Activations:
         store: of all runs.
         kind: of floating-point numbers in files; None: as they are computed.
         about: the net and what changes samples, as far as weights and seeds do not say it.
+        beside: keys that the run uses too, for which room stays.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Activations:
         store: Store,
         kind: torch.dtype | None,
         about: Mapping[str, Any],
+        beside: Sequence[str] = (),
     ) -> None:
         self.backbone, self.inputs, self.store, self.kind = backbone, inputs, store, kind
+        self._beside = beside
         self.look = Look(backbone, reads, inputs, kind)
         self._reads = [name for name in backbone.stages if name in reads]
         self._keys = Keys(backbone, {**about, "precision": str(inputs.trainer.precision), "dtype": str(kind)})
@@ -103,8 +106,9 @@ class Activations:
                     self._compute(key, part, boundary, below)
             if self._shelf(key, part).missing:
                 return None
-        flops = self.look.flops[boundary]
-        return Batches(self._shelf(key, part), self.inputs.rows[part], self._following(boundary), flops)
+        rows, flops = self.inputs.rows[part], self.look.flops[boundary]
+        nbytes = self.look.size(boundary) * len(rows)
+        return Batches(self._shelf(key, part), rows, self._following(boundary), flops, key, nbytes)
 
     def _compute(self, key: str, part: str, boundary: int, below: Collection[int]) -> None:
         missing = self._shelf(key, part).missing
@@ -114,7 +118,7 @@ class Activations:
         start = max((one for one in lower if self.ready(one, [part])), default=0)
         size = self.look.size(boundary)
         needed = size * len(missing)
-        if not self.store.make_room(needed, *(self.key(one) for one in (*below, boundary))):
+        if not self.store.make_room(needed, *self._beside, *(self.key(one) for one in (*below, boundary))):
             raise UncacheableError(
                 f"{needed / 1e9:.3g} GB are more than cache.gigabytes={self.store.most / 1e9:.3g} leaves"
             )
@@ -162,9 +166,12 @@ class Batches:
         rows: of the part.
         stage: the next; None: there is none.
         flops: of the stages passed, a sample.
+        key: of the rows in the cache.
+        nbytes: of all of them.
     """
 
-    def __init__(self, shelf: Shelf, rows: Rows, stage: str | None, flops: float) -> None:
+    def __init__(self, shelf: Shelf, rows: Rows, stage: str | None, flops: float, key: str, nbytes: int) -> None:
+        self.key, self.nbytes = key, nbytes
         self._shelf, self._rows, self._stage, self._flops = shelf, rows, stage, flops
         self.served = 0
         self.first_read = False

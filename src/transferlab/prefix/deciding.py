@@ -30,7 +30,7 @@ def check(inputs: Inputs) -> None:
 
 
 def boundaries(
-    found: Activations, settings: Settings, still: Sequence[int], same: Sequence[int], most: int
+    found: Activations, settings: Settings, still: Sequence[int], same: Sequence[int], most: int, limit: float
 ) -> list[int]:
     """Those at which activations are kept, by the number of stages before them; a line says why.
 
@@ -40,6 +40,7 @@ def boundaries(
         still: for each epoch to come, how many of the first stages are frozen in it.
         same: for each epoch to come, how many of the first stages then are as they are now.
         most: stages that can be passed.
+        limit: bytes that may be kept.
 
     Raises:
         UncacheableError: nothing can be kept.
@@ -56,17 +57,35 @@ def boundaries(
     held = [found.inputs.rows[name] for name in FITTED if name in found.inputs.rows]
     seen, rows = sum(len(one.samples) for one in held), sum(map(len, held))
     work = Work([min(one, most) for one in still], same, found.look.flops, seen, rows, found.inputs.device.type)
-    kept = sorted(sizes) if settings.use == "on" else _paying(found, settings, work, sizes)
+    kept = paying(found, settings, work, sizes, FITTED, limit)
     _log.info("cache %s", _because(found, work, sizes, kept))
     return kept
 
 
-def _paying(found: Activations, settings: Settings, work: Work, sizes: Mapping[int, int]) -> list[int]:
-    limit = settings.gigabytes * 1e9
+def paying(
+    found: Activations,
+    settings: Settings,
+    work: Work,
+    sizes: Mapping[int, int],
+    parts: Sequence[str],
+    limit: float,
+) -> list[int]:
+    """The boundaries to keep: all under `cache=on`, else those that pay.
+
+    Args:
+        found: what can be kept.
+        settings: of the run.
+        work: that it has still to do.
+        sizes: of the boundaries, bytes a sample.
+        parts: of the data, that would be kept.
+        limit: bytes that may be kept.
+    """
+    if settings.use == "on":
+        return sorted(sizes)
     if not chosen(work, sizes, sizes, limit):  # nothing pays even if all of it is there
         return []
     # where the choice shows in the numbers, what others have left must not decide
-    ready = [] if settings.kind is not None else [one for one in sizes if found.ready(one, FITTED)]
+    ready = [] if settings.kind is not None else [one for one in sizes if found.ready(one, parts)]
     return chosen(work, sizes, ready, limit)
 
 

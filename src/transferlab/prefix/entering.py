@@ -18,11 +18,11 @@ from transferlab.data.module import TransferData
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.flops import Flops
 from transferlab.module import TransferModule
-from transferlab.prefix import lessons
 from transferlab.prefix.activations import Activations, Batches
-from transferlab.prefix.deciding import FITTED, boundaries, check
+from transferlab.prefix.deciding import FITTED, boundaries
 from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.keys import alike
+from transferlab.prefix.lessons import Lessons, taken, teachers
 from transferlab.prefix.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -45,28 +45,30 @@ class PrefixCache(Callback):
     def __init__(self, settings: Settings, folder: Path, about: Mapping[str, Any], flops: Flops) -> None:
         self.settings, self.about, self.flops = settings, about, flops
         self.store = Store(folder, settings.gigabytes, settings.wait)
+        self.lessons = Lessons(settings, self.store, about.get("augmentation"))
         self.kept: list[int] = []
         self._expected: list[int] | None = None  # how many of the first stages are frozen from this epoch on
         self._off = settings.use == "off"
         self._served = 0
         self._decoded = False
+        self._refused: set[str] = set()
         self._depths: dict[frozenset[str], int] = {}
         self._keys: dict[int, str] = {}
         self._entered: dict[str, Batches | None] = {}
-        self._taught: list[str] | None = None  # teachers whose lessons are kept, once that is decided
-        self._lessons: dict[str, Batches] | None = None
         self._inputs: Inputs | None = None
         self._found: Activations | None = None
 
     @property
     def hits(self) -> int:
-        """How many samples have entered behind a frozen stage so far, in training and evaluation."""
-        entered = (*self._entered.values(), *(self._lessons or {}).values())
-        return self._served + sum(part.served for part in entered if part is not None)
+        """How many samples have entered a net behind its first stages so far: this one, or a teacher at its end."""
+        if self.settings.use == "off":
+            return 0
+        served = sum(part.served for part in self._entered.values() if part is not None)
+        return self._served + self.lessons.served + served
 
     def count(self, samples: int) -> None:
         """Samples have entered without this callback."""
-        self._served += samples if self.settings.use != "off" else 0
+        self._served += samples
 
     def enter(self, data: TransferData, part: str, batches: Batches | None) -> None:
         """From its next pass on, a part of the data gives batches that have entered, or None: as they are read."""
@@ -77,27 +79,16 @@ class PrefixCache(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose where this epoch's batches enter."""
         module, epoch = cast(TransferModule, pl_module), trainer.current_epoch
-        if self._off:
-            self._decode(trainer)
-            return
-        with undisturbed(module), self._tried(trainer):
-            self._teach(trainer, module)
-            still = self._still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
-            before = still.pop(0) if epoch else len(module.backbone.stages)
-            found = self.activations(trainer, module)
-            found.changed(module.backbone.stages[before:])
-            self.kept = [one for one in self.kept if one <= before]
-            if still[0] > before or self._expected is None or still != self._expected[1:]:
-                self._plan(found, module, still)
-            self._expected = still
-            for boundary in self.kept:
-                self._keys[boundary] = found.key(boundary)
-            self._enter(found, max((one for one in self.kept if one <= still[0]), default=0), FITTED)
+        if not self._off:
+            with undisturbed(module), self._tried(trainer):
+                self._choose(trainer, module, epoch)
         self._decode(trainer)
-        module.freeze_in(epoch)
-        for batches in (*map(self._entered.get, ("target", "source")), *(self._lessons or {}).values()):
-            if batches is not None and self._found is not None:
-                batches.first_read = self._found.look.lengths_differ and not self.flops.knows(module)
+        if self._inputs is not None:
+            module.freeze_in(epoch)
+            first_read = self._inputs.padded and not self.flops.knows(module)
+            for batches in (*map(self._entered.get, ("target", "source")), *self.lessons.given.values()):
+                if batches is not None:
+                    batches.first_read = first_read
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Weights that are not those of the last step, an average say, may have another prefix."""
@@ -116,25 +107,26 @@ class PrefixCache(Callback):
             "kept": self.kept,
             "keys": self._keys,
             "expected": self._expected,
-            "taught": self._taught,
+            "off": self._off and self.settings.use != "off",
+            "taught": self.lessons.decided,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on alike."""
         self._served, self.kept, self._keys = state_dict["hits"], list(state_dict["kept"]), dict(state_dict["keys"])
-        self._expected, self._taught = state_dict["expected"], state_dict.get("taught")
+        self._expected, self.lessons.decided = state_dict["expected"], state_dict.get("taught")
+        self._off |= state_dict.get("off", False)
 
     def activations(self, trainer: Trainer, module: TransferModule) -> Activations:
         """Of the run's net and data, looked at once."""
         if self._found is None:
-            strategy, given = module.strategy, self._lessons or {}
+            strategy, given = module.strategy, self.lessons.given
             reads = {*strategy.activations, *getattr(module.head, "reads", ())}
             # of a batch that has entered, a teacher without lessons of its own goes on as the net does
-            reads |= {
-                stage for name in lessons.teachers(module) if name not in given for stage in strategy.taught(name)
-            }
-            inputs = self._samples(trainer)
-            self._found = Activations(module.backbone, reads, inputs, self.store, self.settings.kind, self.about)
+            reads |= {stage for name in teachers(module) if name not in given for stage in strategy.taught(name)}
+            beside = [one.key for one in given.values()]
+            kind, inputs = self.settings.kind, self._samples(trainer)
+            self._found = Activations(module.backbone, reads, inputs, self.store, kind, self.about, beside)
         return self._found
 
     def _samples(self, trainer: Trainer) -> Inputs:
@@ -142,23 +134,21 @@ class PrefixCache(Callback):
             self._inputs = Inputs(trainer, cast(TransferData, cast(Any, trainer).datamodule))
         return self._inputs
 
-    def _teach(self, trainer: Trainer, module: TransferModule) -> None:
-        """Once, have batches bring along what is kept of the teachers' lessons."""
-        if self._lessons is not None:
-            return
-        self._lessons = {}
-        if not module.strategy.asks or self._taught == []:
-            return
-        inputs, epochs = self._samples(trainer), int(trainer.max_epochs or 1) - trainer.current_epoch
-        try:
-            check(inputs)
-        except UncacheableError as error:
-            _log.info("cache off for teachers: %s", error)
-            return
-        about = self.about.get("augmentation")
-        self._lessons = lessons.kept(module, inputs, self.store, self.settings, about, epochs, self._taught)
-        self._taught = list(self._lessons)
-        inputs.data.taught = self._lessons
+    def _choose(self, trainer: Trainer, module: TransferModule, epoch: int) -> None:
+        last = int(trainer.max_epochs or 1)
+        if self.lessons.begin(module, self._samples(trainer), last - epoch):
+            self._expected, self.kept = None, []  # the plan had more of them
+        still = self._still(module, range(max(epoch - 1, 0), last))
+        before = still.pop(0) if epoch else len(module.backbone.stages)
+        found = self.activations(trainer, module)
+        found.changed(module.backbone.stages[before:])
+        self.kept = [one for one in self.kept if one <= before]
+        if still[0] > before or self._expected is None or still != self._expected[1:]:
+            self._plan(found, module, still)
+        self._expected = still
+        for boundary in self.kept:
+            self._keys[boundary] = found.key(boundary)
+        self._enter(found, max((one for one in self.kept if one <= still[0]), default=0), FITTED)
 
     def _decode(self, trainer: Trainer) -> None:
         """Before the first step, bring into memory the samples that will be read: of a broken one is said so now."""
@@ -181,7 +171,8 @@ class PrefixCache(Callback):
         most = max(map(min, still, same))
         if not most:
             return
-        self.kept = boundaries(found, self.settings, still, same, self._open_to(module, most))
+        limit = self.settings.gigabytes * 1e9 - taken(self.lessons.given.values())
+        self.kept = boundaries(found, self.settings, still, same, self._open_to(module, most), limit)
         for boundary in self.kept:  # in one pass, each from the one before
             for name in FITTED:
                 found.batches(name, boundary, self.kept)
@@ -196,8 +187,7 @@ class PrefixCache(Callback):
         """
         if (adapter := module.strategy.adapter) is not None and adapter.reads_input:
             raise UncacheableError("the strategy's adapter reads the inputs beside the net")
-        taught = lessons.teachers(module)
-        entered = {id(taught[name].backbone) for name in self._lessons or {}}
+        entered = {id(teachers(module)[name].backbone) for name in self.lessons.given}
         others = [net for net in _nets(module) if net is not module.backbone and id(net) not in entered]
         if not (found := min([most, *(len(list(alike(module.backbone, other, most))) for other in others)])):
             raise UncacheableError("another net, whose first stages are others than this one's, reads the inputs too")
@@ -214,9 +204,9 @@ class PrefixCache(Callback):
 
     def _match(self, trainer: Trainer, module: TransferModule, part: str) -> None:
         """Enter where the net, with the weights that it has now, is as it was when activations were kept."""
-        if self._off or not self._keys:
+        if self._off or not self._keys or part in self._refused:
             return
-        with undisturbed(module), self._tried(trainer):
+        with undisturbed(module), self._tried(trainer, part):
             found = self.activations(trainer, module)
             found.changed(module.backbone.stages)
             alike = [one for one, key in self._keys.items() if found.key(one) == key]
@@ -235,19 +225,21 @@ class PrefixCache(Callback):
         return found
 
     @contextmanager
-    def _tried(self, trainer: Trainer) -> Iterator[None]:
-        """What keeps the cache from being used ends its use, and not the run."""
+    def _tried(self, trainer: Trainer, *parts: str) -> Iterator[None]:
+        """What keeps the cache from being used ends its use, for good or for some parts of the data, not the run."""
         try:
             yield
         except (CacheError, UncacheableError) as error:
-            self._off, self.kept = True, []
-            data = cast(TransferData, cast(Any, trainer).datamodule)
-            if isinstance(error, CacheError):
-                data.taught, self._lessons = {}, {}
-            _log.log(logging.WARNING if isinstance(error, CacheError) else logging.INFO, "cache off: %s", error)
-            for part in (*FITTED, "test"):
-                self._leave(part)
-                data.enter(part, None)
+            data, broken = cast(TransferData, cast(Any, trainer).datamodule), isinstance(error, CacheError)
+            where = f" for {' and '.join(parts)}" if parts else ""
+            _log.log(logging.WARNING if broken else logging.INFO, "cache off%s: %s", where, error)
+            self._refused.update(parts)
+            if not parts:
+                self._off, self.kept = True, []
+                if broken:
+                    self.lessons.end(data)
+            for part in parts or (*FITTED, "test"):
+                self.enter(data, part, None)
 
 
 def _nets(module: nn.Module) -> Iterator[Backbone]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from transferlab.cache.packing import UncacheableError
 from transferlab.data.module import PARTS, TransferData
-from transferlab.values import Value
+from transferlab.values import Pair, Seq, Value
 
 
 class Inputs:
@@ -26,6 +27,11 @@ class Inputs:
         self.rows = {part: rows for part in PARTS if (rows := data.rows(part)) is not None and len(rows)}
         self._digests: dict[str, list[bytes]] = {}
         self._labelled: set[str] = set()
+
+    @cached_property
+    def padded(self) -> bool:
+        """Whether they differ in length, so that operations are not by sample."""
+        return _padded(self.first("target", 1)[0])
 
     @property
     def device(self) -> torch.device:
@@ -66,6 +72,10 @@ class Inputs:
         if not _equal(self.rows[part].labels(range(len(y))).to(y), y):
             raise UncacheableError("the labels are read along with the inputs, whose reading is to be saved")
         self._labelled.add(part)
+
+
+def _padded(x: Value) -> bool:
+    return isinstance(x, Seq) or (isinstance(x, Pair) and any(map(_padded, x)))
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -33,11 +33,6 @@ class Look:
         """Forward operations of the first 0, 1, 2, ... stages, a sample."""
         return [0.0, *(cost for cost, _ in self._found)]
 
-    @cached_property
-    def lengths_differ(self) -> bool:
-        """Whether inputs are padded, so that operations are not by sample."""
-        return _padded(self._inputs.first("target", 1)[0])
-
     def size(self, boundary: int) -> int:
         """Bytes of what is kept of a sample at a boundary.
 
@@ -55,7 +50,7 @@ class Look:
         self._backbone.requires_grad_(False)  # until the epoch's schedule says it again; torch's counter trips over it
         (x, y), alone = self._inputs.first("target", 2), None
         padded = None
-        if self.lengths_differ:
+        if self._inputs.padded:
             alone, padded = _shortened(self._inputs.first("target", 1)[0])
         kept: dict[str, Any] = {}
         total = 0.0
@@ -86,10 +81,6 @@ class Look:
         except UncacheableError as error:
             return error
         return sum(nbytes(leaf, self._kind) for leaf in leaves) // count + DIGEST
-
-
-def _padded(x: Value) -> bool:
-    return isinstance(x, Seq) or (isinstance(x, Pair) and any(map(_padded, x)))
 
 
 def _shortened(x: Value) -> tuple[Value, Value]:

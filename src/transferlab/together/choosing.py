@@ -52,7 +52,7 @@ def apart(run: Run) -> str | None:
 
 def apart_by_padding(run: Run) -> str | None:
     """Why a run whose samples are padded is trained by itself; None: they are not."""
-    padded = run.watching.cache.activations(run.trainer, run.module).look.lengths_differ
+    padded = run.watching.cache.activations(run.trainer, run.module).inputs.padded
     return "operations of padded samples are counted batch by batch" if padded else None
 
 

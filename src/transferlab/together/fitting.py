@@ -82,7 +82,7 @@ def _epoch(stack: Stack, fittings: Sequence[Fitting], x: Tensor, y: Tensor, epoc
     tickets = [_tickets(seat, epoch) for seat in seats]
     samples = sum(map(len, tickets[0]))
     first = torch.arange(len(seats), device=x.device)[:, None] * x.shape[1]
-    sums = x.new_zeros(len(seats))
+    sums, done = x.new_zeros(len(seats)), 0
     for step, batches in enumerate(zip(*tickets, strict=True)):
         rows = torch.tensor(batches, device=x.device)
         # one index over all runs' samples gathers several times faster than one for runs and one for samples
@@ -91,7 +91,8 @@ def _epoch(stack: Stack, fittings: Sequence[Fitting], x: Tensor, y: Tensor, epoc
         rates = [seat.rate(seat.global_step + step) for seat in seats]
         sums += stack.step(taken[0], taken[1], rates) * rows.shape[1]
         if step % CHECK_EVERY == 0:
-            _stop_diverged(fittings, sums, step * rows.shape[1])
+            _stop_diverged(fittings, sums, done)
+        done += rows.shape[1]
     for one in fittings:
         _counted(one, samples)
     return sums / samples

@@ -157,10 +157,10 @@ def _settled(one: Member) -> Record | Exception:
         with train.recording(run.config, run.folder, run.tracker, run.record):
             run.record["cost"]["seconds"] += one.seconds
             run.fitted()
-            if one.fitting.error is not None:
-                raise one.fitting.error
             run.trainer.logger = run.tracker.start(run.card())
             seat.tell()
+            if one.fitting.error is not None:
+                raise one.fitting.error
             if not all(tensor.isfinite().all() for tensor in run.module.head.state_dict().values()):
                 raise DivergedError("the weights became NaN or infinite in the last epoch")
             run.settle(partial(tested, run, one.fitting.parts))
