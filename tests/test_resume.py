@@ -103,6 +103,10 @@ def test_a_regressions_unit_is_the_same_when_it_is_started_again(tmp_path: Path)
     check("joint", {"unfreezing boundary": 2 * BATCHES}, tmp_path, *task)
 
 
+def test_in_double_precision_it_is_the_same_when_it_is_started_again(tmp_path: Path) -> None:
+    check("joint", {"unfreezing boundary": 2 * BATCHES}, tmp_path, "trainer.precision=64-true")
+
+
 @pytest.mark.parametrize("augmentation", ["strong", "mixup_cutmix"])
 def test_augmented_samples_are_the_same_when_it_is_started_again(augmentation: str, tmp_path: Path) -> None:
     check("joint", {"unfreezing boundary": 2 * BATCHES}, tmp_path, f"augmentation={augmentation}")
