@@ -149,6 +149,7 @@ BLOCKS_OF_TOKENS = ("huggingface.", "torchvision.vit")
 EXTRA = {"detection": ("task.channels=64", "task.convolutions=1"), "translation": ("task.max_tokens=6",)}
 # What a strategy must be given.
 GIVEN = {
+    "delta": ("strategy.losses.delta.samples=1",),  # on which each channel of each stage is switched off once
     "semantic_loss": ("strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]",),
     "linear_probe_lbfgs": ("strategy.solver.penalties=[0.1]", "strategy.solver.iterations=2"),
     "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out

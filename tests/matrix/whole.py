@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cells
 
 DOCS = Path(__file__).parents[2] / "docs" / "coverage.md"
+_MOST = 12  # cells whose outcomes are known together
 HEAD = """# Coverage
 
 Every strategy on every backbone family on every task: two steps of training and a test through the real command, at
@@ -65,10 +66,11 @@ def outcomes(chosen: list[cells.Cell], jobs: int) -> Iterator[tuple[str, str]]:
     def place(cell: cells.Cell) -> tuple[str, str]:
         return cell.family.name, cell.task
 
+    groups = [list(group) for _, group in groupby(sorted(chosen, key=place), place)]
+    parts = [group[first : first + _MOST] for group in groups for first in range(0, len(group), _MOST)]
     with ProcessPoolExecutor(jobs) as pool:
-        groups = [pool.submit(together, list(group)) for _, group in groupby(sorted(chosen, key=place), place)]
-        for group in as_completed(groups):
-            yield from group.result()
+        for part in as_completed([pool.submit(together, part) for part in parts]):
+            yield from part.result()
 
 
 def together(group: list[cells.Cell]) -> list[tuple[str, str]]:
