@@ -138,16 +138,16 @@ def taught(module: Any, data: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
     from pytorch_lightning import Trainer
 
     from transferlab.cache.store import Store
-    from transferlab.prefix import lessons
     from transferlab.prefix.inputs import Inputs
+    from transferlab.prefix.lessons import Lessons
     from transferlab.prefix.settings import Settings
 
     trainer: Any = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, devices=1)
     trainer.strategy.connect(module)
     trainer._data_connector.attach_data(module, datamodule=data)
-    inputs, settings = Inputs(trainer, data), Settings("on", "float32", 0, 20.0, True)
-    asked = None if module.strategy.asks else []
-    return inputs, lessons.kept(module, inputs, Store(folder / "cache", 20.0, True), settings, None, 1, asked)
+    lessons = Lessons(Settings("on", "float32", 0, 20.0, True), Store(folder / "cache", 20.0, True), None)
+    lessons.begin(module, inputs := Inputs(trainer, data), 1)
+    return inputs, lessons.given
 
 
 def clock(device: str) -> Any:
