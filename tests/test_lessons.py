@@ -87,6 +87,16 @@ def test_lessons_that_are_gone_when_a_run_goes_on_are_not_those_of_the_net_in_tr
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_exactly_where_lessons_alone_are_kept():
+    more = [*GRADUAL, "cache=on", "cache.gigabytes=4e-6"]
+    whole = run("kd", *more, study="whole")
+    interrupted("kd", *more, study="again")
+    again = run("kd", *more, study="again")
+    assert whole["cost"]["cache_hits"] == again["cost"]["cache_hits"] == EPOCHS * SAMPLES
+    alike(again, whole, exactly=True)
+
+
+@pytest.mark.slow
 def test_operations_of_padded_samples_are_those_of_the_whole_way_where_lessons_alone_are_kept(tmp_path):
     text = "".join(f"{'long ' * (number % 7)}word{number % 3},{number % 2}\n" for number in range(60))
     Path("texts.csv").write_text("text,label\n" + text)

@@ -79,6 +79,10 @@ class PrefixCache(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose where this epoch's batches enter."""
         module, epoch = cast(TransferModule, pl_module), trainer.current_epoch
+        if self.settings.use != "off":
+            with undisturbed(module), self._tried(trainer):
+                if self.lessons.begin(module, self._samples(trainer), int(trainer.max_epochs or 1) - epoch):
+                    self._expected, self.kept = None, []  # the plan had more of them
         if not self._off:
             with undisturbed(module), self._tried(trainer):
                 self._choose(trainer, module, epoch)
@@ -135,10 +139,7 @@ class PrefixCache(Callback):
         return self._inputs
 
     def _choose(self, trainer: Trainer, module: TransferModule, epoch: int) -> None:
-        last = int(trainer.max_epochs or 1)
-        if self.lessons.begin(module, self._samples(trainer), last - epoch):
-            self._expected, self.kept = None, []  # the plan had more of them
-        still = self._still(module, range(max(epoch - 1, 0), last))
+        still = self._still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
         before = still.pop(0) if epoch else len(module.backbone.stages)
         found = self.activations(trainer, module)
         found.changed(module.backbone.stages[before:])

@@ -82,7 +82,7 @@ class Lessons:
 
     def end(self, data: TransferData) -> None:
         """From the next pass on, batches bring along nothing."""
-        self._served, self.given = self.served, {}
+        self._served, self.given, self.decided = self.served, {}, []
         data.taught = {}
 
     def _keep(self, name: str, module: TransferModule, inputs: Inputs, epochs: int) -> None:
