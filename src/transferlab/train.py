@@ -123,11 +123,13 @@ class Common:
 
     Attributes:
         nets: with their weights.
-        data: the target, cut, the source's data, and what the record says of them.
+        data: the target, cut, and the source's.
+        described: what the record says of them.
     """
 
     nets: dict[str, Backbone] = field(default_factory=dict)
-    data: dict[str, tuple[Parts, Splits | None, Mapping[str, object]]] = field(default_factory=dict)
+    data: dict[str, tuple[Parts, Splits | None]] = field(default_factory=dict)
+    described: dict[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record, common: Common | None = None) -> Run:
@@ -148,9 +150,8 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     whole = results.portable(config)
     known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)
     if held not in common.data:
-        parts, source_data = feeding.data(config, strategy.reads | strategy.studies)
-        common.data[held] = parts, source_data, describe(parts)
-    parts, source_data, described = common.data[held]
+        common.data[held] = feeding.data(config, strategy.reads | strategy.studies)
+    parts, source_data = common.data[held]
     shared = common.nets.get(known)
     backbone = shared or building.net(config, task)
     diagnostics = building.diagnostics(config)
@@ -173,6 +174,8 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     if from_source and not _pretrained(config):
         data.decode(*PARTS)
         rehearse(module, data)
+    if held not in common.described:
+        common.described[held] = describe(parts)
 
     before = time.perf_counter()
     exam = None
@@ -192,7 +195,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     chosen["channels_last"] = runtime.channels_last(module, module.backbone, config.trainer.channels_last, on_cpu)
     _log.info("%s", runtime.said(chosen))
     duplicates = _source_duplicates(folder, parts, source_data, [source, *taught])
-    record["data"] = {**described, "source_weights": source, "source_duplicates": duplicates}
+    record["data"] = {**common.described[held], "source_weights": source, "source_duplicates": duplicates}
     module.beside = watching.unchanged.read
     return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam)
 
