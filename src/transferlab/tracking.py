@@ -95,7 +95,7 @@ class WandbTracker:
             name=card.name,
             id=f"{card.study}-{card.run_id}".replace("/", "-"),
             tags=[*self.tags, *card.tags],
-            dir=card.folder,
+            dir=card.folder.resolve(),  # W&B's service stays where the first run of the process began
             config=dict(card.config),
         )
         if started is None:
