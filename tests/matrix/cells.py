@@ -126,6 +126,7 @@ NO_BATCHNORM = (
 # What of a net an adapter works on, where the net has none of it, by how the builder's name begins.
 LACKING = (
     (("lora", "dora", "ia3"), ("recurrent", "small.embeddings"), "it adapts linear layers and convolutions"),
+    (("adapter",), ("small.embeddings",), "it adapts stages that give one tensor"),
     (("ia3",), ("conv1d",), "it scales linear layers and convolutions of two dimensions"),
     (
         ("norm_tuning",),
@@ -156,6 +157,8 @@ GIVEN = {
     # their frozen BatchNorm normalises by statistics of a source of two steps, and numbers grow from layer to layer
     **dict.fromkeys(("lora", "dora", "ia3", "adapter", "vpt", "residual_adapter"), ("optimizer.lr=0.0001",)),
 }
+# What a net must be given: with random weights its gradients are in the thousands.
+CALM = {"torchvision.regnet": ("optimizer.lr=0.0001",)}
 # What has a schedule move, or an average begin, within the first two epochs, where its yaml has that later.
 EARLY = {
     "chain_thaw": ("strategy.freezing.every=1",),
@@ -332,6 +335,7 @@ def command(cell: Cell, folder: Path, *more: str) -> list[str]:
     return [
         *(f"backbone={cell.family.member}", *cell.family.overrides),
         *(f"task={cell.task}", f"strategy={cell.strategy}", *EXTRA.get(cell.task, ())),
+        *CALM.get(cell.family.builder, ()),
         *GIVEN.get(cell.strategy, ()),
         *(*made.as_target(), *made.as_source(cell.task)),
         *(f"batch_size={BATCH}", "trainer.max_epochs=1", "target.validation=0", "selection=last"),

@@ -103,12 +103,13 @@ def page(ran: dict[cells.Cell, str], strategies: list[str]) -> str:
     for task in sorted({cell.task for cell in ran}):
         here = {(cell.family.name, cell.strategy): said for cell, said in ran.items() if cell.task == task}
         rows = sorted({family for family, _ in here})
-        whole = [row for row in rows if any(not here[row, strategy] for strategy in strategies)]
+        whole = [row for row in rows if any(not here.get((row, strategy), "-") for strategy in strategies)]
         parts.append(f"## {task}\n")
         if whole:
             parts.append("| backbone | " + " | ".join(strategies) + " |\n|" + " --- |" * (len(strategies) + 1))
             parts += [
-                f"| {row} | " + " | ".join("" if here[row, s] else "yes" for s in strategies) + " |" for row in whole
+                f"| {row} | " + " | ".join("" if here.get((row, s), "-") else "yes" for s in strategies) + " |"
+                for row in whole
             ]
             parts.append("")
         reasons: dict[str, list[str]] = {}
