@@ -1,13 +1,17 @@
-"""Processor time of this process without its imports, which happen once whatever it does then.
+"""Time of this process without its imports, which happen once whatever it does then.
 
-Seconds are the kernel's included. Unlike those of the clock on the wall they do not grow when somebody else uses the
-machine.
+Seconds are the processor's, the kernel's included, which do not grow when somebody else uses the machine; or those of
+the clock on the wall, which alone tell what several threads bring and want the machine for themselves.
 """
 
 import builtins
 import importlib
+import os
 import time
 
+CLOCK = "TURN_CLOCK"
+"""In the environment of a turn: `wall`, or else the processor's."""
+now = time.perf_counter if os.environ.get(CLOCK) == "wall" else time.process_time
 _imports: list[float] = []
 
 
@@ -19,13 +23,13 @@ def leave_out_imports() -> None:
         def wrapped(*given, **more):
             nonlocal depth
             depth += 1
-            began = time.process_time()
+            began = now()
             try:
                 return function(*given, **more)
             finally:
                 depth -= 1
                 if not depth:  # an import within another is part of it
-                    _imports.append(time.process_time() - began)
+                    _imports.append(now() - began)
 
         return wrapped
 
@@ -40,4 +44,4 @@ def imported() -> float:
 
 def worked() -> float:
     """Seconds so far for all else."""
-    return time.process_time() - imported()
+    return now() - imported()

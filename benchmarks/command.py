@@ -2,9 +2,9 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 
+import clock
 from clock import worked
 
 QUIET = ("diagnostics=none", "tracker=none", "trainer.accelerator=cpu")
@@ -24,7 +24,7 @@ def records(folder: str) -> list[dict]:
 
 
 def timed(place, name: str, counted=lambda given: 1) -> tuple[list[int], list[float]]:
-    """Of every call of a function from now on, what it counts for and its seconds of processor time without imports."""
+    """Of every call of a function from now on, what it counts for and its seconds without imports."""
     counts: list[int] = []
     seconds: list[float] = []
     function = getattr(place, name)
@@ -41,7 +41,7 @@ def timed(place, name: str, counted=lambda given: 1) -> tuple[list[int], list[fl
     return counts, seconds
 
 
-def steps(now=time.process_time) -> list[float]:
+def steps(now=clock.now) -> list[float]:
     """When each training step of the runs from now on began."""
     from transferlab.module import TransferModule
 
