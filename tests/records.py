@@ -41,6 +41,8 @@ def _alike(one: Any, other: Any, where: str, within: float) -> None:
     elif isinstance(one, torch.Tensor):
         assert torch.equal(one, other), where
     elif isinstance(one, float) and within:
-        assert one == pytest.approx(other, rel=within, abs=within / 10, nan_ok=True), where
+        # one sample whose confidence crosses the edge of a bin moves this one, by how little it may have crossed
+        least = within if where.endswith("calibration_error") else within / 10
+        assert one == pytest.approx(other, rel=within, abs=least, nan_ok=True), where
     else:
         assert one == other, where

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from transferlab import results
+from transferlab import files, results
 from transferlab.composing import Composer
 from transferlab.errors import InputError
 from transferlab.migrations import SCHEMA
@@ -202,14 +202,14 @@ def test_a_folder_that_cannot_be_is_a_sentence(act, tmp_path):
         if act == "write":
             results.write(run, {})
         elif act == "check_writable":
-            results.check_writable(run)
+            files.check_writable(run)
         else:
             with results.held(run, "waiting"):
                 pass
 
 
 def test_a_folder_that_was_tried_is_made_and_left_empty(tmp_path):
-    results.check_writable(tmp_path / "runs" / "s")
+    files.check_writable(tmp_path / "runs" / "s")
     assert list((tmp_path / "runs" / "s").iterdir()) == []
 
 

@@ -268,16 +268,17 @@ WORDS = {
 }
 
 
+@pytest.mark.parametrize("key", ["channels_last", "fused"])
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-def test_a_run_is_the_same_in_both_layouts_to_round_off(words, tmp_path):
+def test_a_run_is_the_same_in_both_layouts_and_steps_to_round_off(words, key, tmp_path):
     (first, plain), (last, laid_out) = (
-        run(tmp_path, str(layout), *words, f"trainer.channels_last={layout}") for layout in (False, True)
+        run(tmp_path, str(chosen), *words, f"trainer.{key}={chosen}") for chosen in (False, True)
     )
     assert first["run_id"] == last["run_id"]
-    assert [record["environment"]["runtime"]["channels_last"] for record in (first, last)] == [False, True]
+    assert [record["environment"]["runtime"][key] for record in (first, last)] == [False, True]
     assert plain.keys() == laid_out.keys()
-    for key, value in plain.items():
-        torch.testing.assert_close(laid_out[key], value, rtol=1e-3, atol=1e-4, msg=key)
+    for name, value in plain.items():
+        torch.testing.assert_close(laid_out[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_the_same_command_gives_the_same_weights_bit_for_bit(tmp_path):
@@ -288,7 +289,7 @@ def test_the_same_command_gives_the_same_weights_bit_for_bit(tmp_path):
 def test_what_was_chosen_is_in_the_record_and_in_the_log(tmp_path, capsys):
     record, _ = run(tmp_path, "s", "trainer.threads=2", "trainer.channels_last=false")
     chosen = record["environment"]["runtime"]
-    assert chosen == {"threads": 2, "channels_last": False, "allocator": runtime.allocator("system")}
+    assert chosen == {"threads": 2, "channels_last": False, "fused": True, "allocator": runtime.allocator("system")}
     assert record["environment"]["threads"] == 2
     assert capsys.readouterr().err.count(runtime.said(chosen)) == 2  # the source's run has the same trainer
 
@@ -299,6 +300,7 @@ def test_what_was_chosen_is_in_the_record_and_in_the_log(tmp_path, capsys):
         ("trainer.allocator=jemalloc", "trainer.allocator=jemalloc: 'auto' or 'system'"),
         ("trainer.channels_last=yes", "trainer.channels_last=yes: 'auto' or 'true' or 'false'"),
         ("trainer.channels_last=null", "trainer.channels_last=None: auto, true or false"),
+        ("trainer.fused=yes", "trainer.fused=yes: 'auto' or 'true' or 'false'"),
         ("trainer.threads=0", "trainer.threads=0: auto, or a whole number from 1 on"),
         ("trainer.threads=1.5", "trainer.threads=1.5: auto, or a whole number from 1 on"),
         ("trainer.threads=all", "trainer.threads=all: auto, or a whole number from 1 on"),
@@ -335,7 +337,7 @@ def test_ids_are_those_of_a_config_without_the_keys():
 
 def test_how_a_run_is_computed_changes_neither_its_id_nor_its_sources():
     plain = composed()
-    for word in ("trainer.allocator=system", "trainer.channels_last=true", "trainer.threads=3"):
+    for word in ("trainer.allocator=system", "trainer.channels_last=true", "trainer.fused=false", "trainer.threads=3"):
         other = composed(word)
         assert results.run_id(other) == results.run_id(plain)
         assert results.run_id(pretraining.config_of(other)) == results.run_id(pretraining.config_of(plain))

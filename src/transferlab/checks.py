@@ -9,7 +9,7 @@ from transferlab.errors import InputError, nearest
 
 # Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
 _MANY_KINDS = frozenset(
-    {"labels", "study", "strategy", "precision", "devices", "deterministic", "channels_last", "threads"}
+    {"labels", "study", "strategy", "precision", "devices", "deterministic", "channels_last", "fused", "threads"}
     | {"weight", "label", "text"}
 )
 
@@ -25,6 +25,7 @@ _WORDS = {
     "scheduler.clock": ("per_stage", "global"),
     "trainer.allocator": ("auto", "system"),
     "trainer.channels_last": ("auto", "true", "false"),
+    "trainer.fused": ("auto", "true", "false"),
     "tracker.mode": ("auto", "online", "offline"),
 }
 

@@ -82,7 +82,7 @@ def train(words: list[str]) -> int:
     """Hydra's own command line, checked before anything heavy starts."""
     from transferlab import jobs, twins
     from transferlab.composing import Composer, arguments
-    from transferlab.results import check_writable
+    from transferlab.files import check_writable
     from transferlab.trust import trust
 
     if "--help" in words or "-h" in words:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytorch_lightning import Trainer
 
-from transferlab import results, unchanged
+from transferlab import files, unchanged
 from transferlab.data.module import TransferData
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import DivergedError
@@ -77,5 +77,5 @@ def _disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             raise
-        with results.writable(folder):
+        with files.writable(folder):
             raise

@@ -62,7 +62,7 @@ _LATER: dict[str, dict[str, Any]] = {
     "transferlab.tasks.binary.Binary": {"focal": 0.0},
     "transferlab.backbones.torchvision.vgg": {"pooling": "classifier"},
     # they change round-off at most, so an earlier config is computed as one of today is
-    "pytorch_lightning.Trainer": {"allocator": "auto", "channels_last": "auto", "threads": "auto"},
+    "pytorch_lightning.Trainer": {"allocator": "auto", "channels_last": "auto", "fused": "auto", "threads": "auto"},
     "transferlab.inputs.arrays.ArrayInput": {"interpolation": "bilinear", "crop": None},
 }
 _TRAINER = "pytorch_lightning.Trainer"

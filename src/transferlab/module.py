@@ -69,7 +69,7 @@ class TransferModule(LightningModule):
         self.seed = seed
         self.stages = (*backbone.parametric, "head")
         self.trainable: tuple[str, ...] = ()
-        self._build_optimizer = optimizer
+        self.build_optimizer = optimizer
         self._steps = 1
         self._sums: dict[str, Tensor] = {}
         self._seen = 0
@@ -91,14 +91,14 @@ class TransferModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """All parameters from step 0; a rate of its own clock for each group."""
-        rate = learning_rate(self._build_optimizer)
+        rate = learning_rate(self.build_optimizer)
         losses = cast(Mapping[str, nn.Module], self.losses)
         live = self.strategy.frozen_batchnorm == "trains"
         groups = parameter_groups(self.backbone, self.head, losses, rate, self.strategy.lr_decay, live)
         if self.strategy.replaces_weight_decay:
             # a head of a loss's own is not what the penalty is about
             groups = [g if g["name"].startswith("loss/") else {**g, "weight_decay": 0.0} for g in groups]
-        optimizer = self._build_optimizer(groups)
+        optimizer = self.build_optimizer(groups)
         steps = self._steps = int(self.trainer.estimated_stepping_batches)
         epochs = int(self.trainer.max_epochs or 1)
         if not isinstance(self.strategy.freezing, Listener):  # which has not decided yet

@@ -3,9 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from transferlab.errors import InputError
+from transferlab.files import writable, write_text
 from transferlab.migrations import migrated
 
 SELECTED = "selected.pt"
@@ -25,7 +23,7 @@ LOCK = ".lock"
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
 _NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins", "cache")
-COMPUTING = ("allocator", "channels_last", "threads")
+COMPUTING = ("allocator", "channels_last", "fused", "threads")
 """Keys of `trainer` that say how a run is computed, not what it is: they change its numbers by round-off at most."""
 # A saved config is a primary config of its own; this is all of Hydra it needs.
 _HYDRA_DEFAULTS = ["hydra/house", "_self_"]
@@ -142,67 +140,6 @@ def write_config(run: Path, config: DictConfig) -> None:
     write_text(run / "config.yaml", OmegaConf.to_yaml(plain))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file as `write_bytes` does, and wait until the disk has it."""
-    write_bytes(path, text.encode(), sync=True)
-
-
-def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> None:
-    """Write a file beside its place and move it there when it is whole.
-
-    Args:
-        path: of the file.
-        content: all of it.
-        sync: wait until the disk has it, so that it outlives a loss of power too.
-
-    Raises:
-        InputError: the folder cannot be written, or the disk is full.
-    """
-    with writable(path.parent):
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                if sync:
-                    os.fsync(file.fileno())
-            os.chmod(beside, 0o644)  # mkstemp gives 0600; a record is for everybody
-            os.replace(beside, path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
-
-
-def same(path: Path, other: Path) -> None:
-    """Have a file a second name; where the disk knows no such thing, a copy.
-
-    Files here are replaced and never written into, so that neither name can change what the other stands for.
-    """
-    with writable(path.parent), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{other.name}-") as folder:
-        beside = Path(folder, other.name)
-        try:
-            beside.hardlink_to(path)
-        except OSError:
-            shutil.copyfile(path, beside)
-        os.replace(beside, other)
-
-
-def check_writable(folder: Path, key: str = "paths.runs") -> None:
-    """Make a folder and try it, before anything long starts.
-
-    Args:
-        folder: where something will be written.
-        key: what sets it, for the message.
-
-    Raises:
-        InputError: it cannot be made or written.
-    """
-    with writable(folder, key):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-
-
 @contextmanager
 def held(run: Path, announce: str | None) -> Iterator[bool]:
     """Hold a run's folder: of two processes that start the same run one trains, the other waits and finds it done.
@@ -227,24 +164,6 @@ def held(run: Path, announce: str | None) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
-
-
-@contextmanager
-def writable(place: Path, key: str = "paths.runs") -> Iterator[None]:
-    """Turns the system's refusal to write into a sentence.
-
-    Args:
-        place: what is written.
-        key: what sets it.
-
-    Raises:
-        InputError: no space, no permission, no such folder.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot write to {place}: {reason}; free it or set {key} to another folder") from error
 
 
 def _plain(value: Any) -> Any:

@@ -128,7 +128,8 @@ def said(chosen: Mapping[str, object]) -> str:
     threads = "1 thread" if chosen["threads"] == 1 else f"{chosen['threads']} threads"
     layout = "channels last" if chosen["channels_last"] else "channels first"
     memory = "freed memory kept" if chosen["allocator"] == "kept" else "the system's allocator"
-    return f"computing with {threads}, {layout}, {memory}"
+    steps = ", fused steps" if chosen["fused"] else ""
+    return f"computing with {threads}, {layout}, {memory}{steps}"
 
 
 def _set_by_user() -> bool:

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from transferlab import results
+from transferlab import files, results
 from transferlab.acting import Anchored
 from transferlab.data.module import TransferData
 from transferlab.diagnostics import saliency
@@ -175,7 +175,7 @@ def looked_back(
         said["forgetting"] = forgetting(exam, module.backbone, watch.plan.exam)
     if diagnostics.samples:
         picture = folder / saliency.FILE
-        results.write_bytes(picture, saliency.picture(diagnostics.samples, module, data, classes))
+        files.write_bytes(picture, saliency.picture(diagnostics.samples, module, data, classes))
         said["saliency"] = saliency.FILE
         if isinstance(trainer.logger, WandbLogger):
             trainer.logger.log_image("saliency", [str(picture)])

@@ -2,15 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from transferlab import building, feeding, pretraining, results, runtime, teaching
+from transferlab import building, feeding, pretraining, recording, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
@@ -19,22 +18,23 @@ from transferlab.data.module import PARTS
 from transferlab.data.samples import Splits
 from transferlab.data.target import Parts, describe
 from transferlab.diagnostics.watch import Watch
-from transferlab.environment import environment, peak_memory, quiet
-from transferlab.errors import DivergedError, InputError, plain, unknown
+from transferlab.environment import quiet
+from transferlab.errors import DivergedError, InputError, unknown
 from transferlab.fitting import fit, rehearse
 from transferlab.flops import Flops
+from transferlab.fusing import fused
 from transferlab.history import History, KeepSelected
 from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
 from transferlab.probing.solving import solve
-from transferlab.record import begin, summary, title
+from transferlab.record import title
 from transferlab.results import Record
 from transferlab.scoring import Tested
 from transferlab.selection.rules import Rule
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tracking import Tracker
-from transferlab.training import KEPT, PASSING, RESUME, Run, Watching
+from transferlab.training import KEPT, RESUME, Run, Watching
 from transferlab.trust import check_located_targets
 from transferlab.unchanged import Unchanged
 
@@ -55,10 +55,10 @@ def run(config: DictConfig) -> Record:
         record = results.read(folder)
         if record is not None and results.is_over(record):
             return record
-        tracker, record = begun(config, folder)
+        tracker, record = recording.begun(config, folder)
         results.write_config(folder, config)
         results.write(folder, record)
-        with recording(config, folder, tracker, record):
+        with recording.until_end(config, folder, tracker, record):
             run = prepared(config, folder, tracker, record)
             run.trainer.logger = tracker.start(run.card())
             scored, solver = None, run.module.strategy.solver
@@ -71,50 +71,6 @@ def run(config: DictConfig) -> Record:
                 run.fitted()
             run.settle(scored)
         return record
-
-
-def begun(config: DictConfig, folder: Path) -> tuple[Tracker, Record]:
-    """A tracker and a record for a run that begins now."""
-    tracker: Tracker = building.build(config.tracker)
-    return tracker, begin(config, folder, environment(config.trainer.accelerator))
-
-
-@contextmanager
-def recording(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> Iterator[None]:
-    """How the run ends, in its record, which until then says `interrupted`."""
-    started = time.perf_counter()
-    status, reason = "interrupted", "stopped from outside"
-    try:
-        with computing(config, record):
-            yield
-        status, reason = "finished", ""
-    except DivergedError as error:
-        status, reason = "diverged", str(error)
-        for file in PASSING:
-            (folder / file).unlink(missing_ok=True)
-        raise
-    except Exception as error:
-        status, reason = "failed", f"{type(error).__name__}: {plain(error)}"
-        raise
-    finally:
-        record.update(status=status, reason=reason, tracker=dict(tracker.describe()))
-        record["cost"]["seconds"] = round(record["cost"]["seconds"] + time.perf_counter() - started, 3)
-        record["cost"]["peak_memory_bytes"] = peak_memory()
-        try:
-            results.write(folder, record)
-        finally:
-            tracker.finish(summary(record), status)
-
-
-@contextmanager
-def computing(config: DictConfig, record: Record) -> Iterator[None]:
-    """Within, the machine is used as the run's trainer says; the record says how."""
-    with runtime.threads(config.trainer.threads) as threads:
-        kept = runtime.allocator(config.trainer.allocator)
-        runtime.without_accelerators()
-        record["environment"]["threads"] = threads
-        record["environment"].setdefault("runtime", {}).update(threads=threads, allocator=kept)
-        yield
 
 
 @dataclass(frozen=True)
@@ -193,6 +149,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     on_cpu = trainer.strategy.root_device.type == "cpu"
     chosen = record["environment"]["runtime"]
     chosen["channels_last"] = runtime.channels_last(module, module.backbone, config.trainer.channels_last, on_cpu)
+    module.build_optimizer, chosen["fused"] = fused(module.build_optimizer, config.trainer, on_cpu)
     _log.info("%s", runtime.said(chosen))
     duplicates = _source_duplicates(folder, parts, source_data, [source, *taught])
     record["data"] = {**common.described[held], "source_weights": source, "source_duplicates": duplicates}

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
-from transferlab import results
+from transferlab import files, results
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.data.module import TransferData
 from transferlab.data.target import Parts
@@ -147,7 +147,7 @@ class Run:
         tested = scores(module, self.data, self.trainer, watching.history, watching.keep, watching.anchored, scored)
         record["metrics"] = {**tested, "oracle": by_oracle}
         if tested["selected"]["epoch"] == tested["last"]["epoch"] and watching.anchored.interpolation is None:
-            results.same(self.folder / LAST, self.folder / results.SELECTED)
+            files.same(self.folder / LAST, self.folder / results.SELECTED)
         else:
             save_weights(module, self.folder / results.SELECTED)  # the selected epoch was tested last
         record.update(watching.anchored.said())

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from transferlab import results
+from transferlab import files
 
 FILE = "start.pt"
 
@@ -65,7 +65,7 @@ def write(state: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors by name, whole or not at all."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    results.write_bytes(path, buffer.getbuffer())
+    files.write_bytes(path, buffer.getbuffer())
 
 
 def _still(module: LightningModule) -> set[str]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from transferlab.compare import reading
 from transferlab.compare.reading import WANDB
 from transferlab.errors import refuse
-from transferlab.results import check_writable
+from transferlab.files import check_writable
 
 if TYPE_CHECKING:
     from transferlab.compare.comparison import Comparison

@@ -15,7 +15,7 @@ from transferlab.compare.markdown import markdown
 from transferlab.compare.processes import together
 from transferlab.compare.sheets import Sheet, frames, sheets
 from transferlab.compare.terminal import show
-from transferlab.results import check_writable, write_bytes, write_text
+from transferlab.files import check_writable, write_bytes, write_text
 
 __all__ = ["Sheet", "frames", "latex", "markdown", "numbers", "sheets", "show", "write"]
 

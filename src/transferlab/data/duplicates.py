@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferlab.data.samples import Samples
-from transferlab.results import write_bytes
+from transferlab.files import write_bytes
 from transferlab.values import Seq, Value
 
 FILE = "samples.digests"

@@ -15,9 +15,9 @@ from torch import Tensor
 from transferlab.data.duplicates import Identities, as_identities
 from transferlab.data.ragged import Ragged
 from transferlab.errors import InputError
+from transferlab.files import write_bytes
 from transferlab.inputs.base import Input, expect
 from transferlab.inputs.text import TextInput
-from transferlab.results import write_bytes
 from transferlab.values import Value
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferlab import results
+from transferlab import files
 from transferlab.backbones.base import Backbone
 from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples
@@ -78,7 +78,7 @@ def set_exam(
         right = correct(backbone, head, task, questions)
     buffer = io.BytesIO()
     torch.save({"x": _parts(questions.x), "y": questions.y, "right": right}, buffer)
-    results.write_bytes(file, buffer.getbuffer())
+    files.write_bytes(file, buffer.getbuffer())
     return Exam(questions, head, task, right)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from transferlab import building, results, train
+from transferlab import building, recording, results, train
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
@@ -104,8 +104,8 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
             return reason
         if not held.enter_context(results.held(folder, None)):
             return None
-        tracker, record = train.begun(config, folder)
-        with train.computing(config, record):
+        tracker, record = recording.begun(config, folder)
+        with recording.computing(config, record):
             run = train.prepared(config, folder, tracker, record, common)
             if reason := apart(run):
                 held.close()
@@ -139,7 +139,7 @@ def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:
         one.run.watching.keep.in_memory = True
         results.write_config(one.run.folder, one.run.config)
         results.write(one.run.folder, one.run.record)
-    with train.computing(members[0].run.config, members[0].run.record):
+    with recording.computing(members[0].run.config, members[0].run.record):
         fit([one.fitting for one in members])
     each = (time.perf_counter() - began) / len(members)
     ended: dict[Path, Record | Exception] = {}
@@ -154,7 +154,7 @@ def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:
 def _settled(one: Member) -> Record | Exception:
     run, seat = one.run, one.fitting.seat
     try:
-        with train.recording(run.config, run.folder, run.tracker, run.record):
+        with recording.until_end(run.config, run.folder, run.tracker, run.record):
             run.record["cost"]["seconds"] += one.seconds
             run.fitted()
             run.trainer.logger = run.tracker.start(run.card())

@@ -11,7 +11,7 @@ from string import Template
 
 from transferlab.compare.comparison import Comparison
 from transferlab.compare.page.data import data_of
-from transferlab.results import write_text
+from transferlab.files import write_text
 
 # in the order in which they build on one another
 _SCRIPTS = ("text", "table", "plot", "strategies", "scores", "course", "measured", "overall", "runs", "main")

@@ -1,0 +1,60 @@
+"""A run's record while it runs: how it begins, how the machine is used, how it ends."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from transferlab import building, results, runtime
+from transferlab.environment import environment, peak_memory
+from transferlab.errors import DivergedError, plain
+from transferlab.record import begin, summary
+from transferlab.results import Record
+from transferlab.tracking import Tracker
+from transferlab.training import PASSING
+
+
+def begun(config: DictConfig, folder: Path) -> tuple[Tracker, Record]:
+    """A tracker and a record for a run that begins now."""
+    tracker: Tracker = building.build(config.tracker)
+    return tracker, begin(config, folder, environment(config.trainer.accelerator))
+
+
+@contextmanager
+def until_end(config: DictConfig, folder: Path, tracker: Tracker, record: Record) -> Iterator[None]:
+    """How the run ends, in its record, which until then says `interrupted`."""
+    started = time.perf_counter()
+    status, reason = "interrupted", "stopped from outside"
+    try:
+        with computing(config, record):
+            yield
+        status, reason = "finished", ""
+    except DivergedError as error:
+        status, reason = "diverged", str(error)
+        for file in PASSING:
+            (folder / file).unlink(missing_ok=True)
+        raise
+    except Exception as error:
+        status, reason = "failed", f"{type(error).__name__}: {plain(error)}"
+        raise
+    finally:
+        record.update(status=status, reason=reason, tracker=dict(tracker.describe()))
+        record["cost"]["seconds"] = round(record["cost"]["seconds"] + time.perf_counter() - started, 3)
+        record["cost"]["peak_memory_bytes"] = peak_memory()
+        try:
+            results.write(folder, record)
+        finally:
+            tracker.finish(summary(record), status)
+
+
+@contextmanager
+def computing(config: DictConfig, record: Record) -> Iterator[None]:
+    """Within, the machine is used as the run's trainer says; the record says how."""
+    with runtime.threads(config.trainer.threads) as threads:
+        kept = runtime.allocator(config.trainer.allocator)
+        runtime.without_accelerators()
+        record["environment"]["threads"] = threads
+        record["environment"].setdefault("runtime", {}).update(threads=threads, allocator=kept)
+        yield
