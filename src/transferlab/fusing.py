@@ -50,12 +50,18 @@ def fused(build: BuildOptimizer, trainer: DictConfig, on_cpu: bool) -> tuple[Bui
     return partial(_built, kind, **{**given, "fused": True}), True
 
 
-def _built(kind: type[Optimizer], groups: list[dict[str, Any]], **given: Any) -> Optimizer:
-    optimizer = kind(groups, **given)
-    # a fused step takes a parameter, its gradient and its state as they lie in memory, whatever their strides say
+def aligned(optimizer: Optimizer) -> Optimizer:
+    """The optimiser, with gradients and state brought into the layout of their parameters before they are used.
+
+    A fused step takes the three as they lie in memory, whatever their strides say, and would mix up their elements.
+    """
     optimizer.register_step_pre_hook(_align_gradients)
     optimizer.register_load_state_dict_post_hook(_align_state)
     return optimizer
+
+
+def _built(kind: Any, groups: list[dict[str, Any]], **given: Any) -> Optimizer:
+    return aligned(kind(groups, **given))
 
 
 def _align_gradients(optimizer: Optimizer, *given: Any) -> None:

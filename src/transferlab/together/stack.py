@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from transferlab.fusing import aligned
+
 OPTIMIZERS: tuple[type[Optimizer], ...] = (SGD, Adam, AdamW)
 """Whose state does not depend on the learning rate, which scales the step alone."""
 _OWN = ("params", "name", "lr", "initial_lr", "weight_decay")
@@ -35,7 +37,7 @@ class Stack:
         # every parameter's direction at a rate of 1: where an optimiser takes zeros for weights that have no decay
         self._steps = {name: nn.Parameter(torch.zeros_like(value)) for name, value in self.parameters.items()}
         group = {**options(groups[0]), "params": list(self._steps.values()), "lr": 1.0, "weight_decay": 0.0}
-        self._optimizer = cast(Any, kind)([group])
+        self._optimizer = aligned(cast(Any, kind)([group]))
         self._decoupled = bool(self._optimizer.param_groups[0].get("decoupled_weight_decay", kind is AdamW))
         # which turns gradients round before it adds the decay
         self._sign = -1.0 if group.get("maximize") else 1.0
