@@ -222,3 +222,30 @@ def test_a_segment_says_what_it_is_of(tmp_path):
     write(store(tmp_path), [1], {"": torch.ones(1, 1)})
     (file,) = tmp_path.glob("*/*/segment.json")
     assert json.loads(file.read_text())["about"] == {"backbone": "net"}
+
+
+def test_many_segments_become_one_with_the_same_rows(tmp_path):
+    place, rows = store(tmp_path), torch.randn(40, 3)
+    for name in range(40):
+        write(place, [name], {"": rows[name : name + 1], "words": sequence([1 + name % 3], 2)})
+        if name == 20:
+            before = place.shelf(KEY, digests(*range(21)))
+            words = before.fetch(range(21))["words"]
+    assert len(list((tmp_path / KEY).glob("*/segment.json"))) < 16
+    shelf = place.shelf(KEY, digests(*range(40)))
+    assert shelf.missing == []
+    equal(shelf.fetch(range(40))[""], rows)
+    equal(shelf.fetch(range(21))["words"], words)
+    # whoever opened the segments of before reads on
+    equal(before.fetch(range(21))[""], rows[:21])
+    assert place.damaged() == []
+    (entry,) = place.entries()
+    assert entry["rows"] == 40 and entry["about"] == {"backbone": "net"}
+
+
+def test_segments_stay_apart_where_one_more_has_no_room(tmp_path):
+    place = store(tmp_path, gigabytes=1e-6 * 40)  # half of it are files that say what the others hold
+    for name in range(20):
+        write(place, [name], torch.randn(1, 300))
+    assert len(list((tmp_path / KEY).glob("*/segment.json"))) == 20
+    assert place.shelf(KEY, digests(*range(20))).missing == []

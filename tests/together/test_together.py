@@ -1,16 +1,20 @@
 """`hydra/launcher=vectorized`: every run says what it says alone, and what cannot be batched is trained too."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from torch.nn import functional as F
 
 from records import alike, whole
-from transferlab import cli
+from transferlab import cli, results
+from transferlab.together import training
 from transferlab.together.stack import Stack
 
 TOGETHER = "hydra/launcher=vectorized"
@@ -130,6 +134,62 @@ def test_a_run_that_diverges_says_what_it_says_alone(labels: int, size: int) -> 
             assert together[key] == alone[key]
         for key in ("samples", "flops"):
             assert together["cost"][key] == alone["cost"][key], key
+
+
+def test_runs_for_whose_features_there_is_no_room_are_trained_a_part_at_a_time(monkeypatch) -> None:
+    words = ["optimizer.lr=0.01,0.02,0.03,0.1", "target.labels=6", "trainer.max_epochs=1"]
+    whole = sweep("whole", *words, TOGETHER)
+    (each,) = {one["data"]["sizes"]["train"] * 8 * 4 for one in whole.values()}  # float32, of 8 channels
+    monkeypatch.setattr(training, "_MOST", 2.5 * each)
+    parts = sweep("parts", *words, TOGETHER)
+    assert [one["environment"]["runtime"]["together"] for one in parts.values()] == [2] * 4
+    for name, one in whole.items():
+        alike(parts[name], one)
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["optimizer.lr=0.01,0.02,0.1", "target.labels=6", "trainer.max_epochs=1"]
+    first = sweep("s", *words)
+    (taken,) = (name for name, one in first.items() if one["config"]["optimizer"]["lr"] == 0.02)
+    for file in Path("runs", "s").glob("*/run.json"):
+        file.unlink()
+    begun, awaited = Event(), Event()
+
+    def hold() -> None:
+        with FileLock(Path("runs", "s", taken, results.LOCK)):
+            begun.set()
+            awaited.wait(60)
+
+    def said_to_wait(*words: str) -> None:
+        print(*words, file=sys.stderr)
+        awaited.set()
+
+    other = Thread(target=hold)
+    other.start()
+    begun.wait()
+    monkeypatch.setattr(results._log, "info", said_to_wait)
+    capsys.readouterr()
+    found = sweep("s", *words, TOGETHER)
+    other.join()
+    said = capsys.readouterr().err
+    assert "2 runs together" in said and "waiting for another process" in said
+    assert {name: one["environment"]["runtime"].get("together") for name, one in found.items()} == {
+        name: None if name == taken else 2 for name in first
+    }
+
+
+def test_where_the_fit_of_all_fails_each_is_trained_alone(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(members: object) -> None:
+        raise RuntimeError("no luck")
+
+    words = ["optimizer.lr=0.01,0.1", "target.labels=6", "trainer.max_epochs=1"]
+    plain = sweep("plain", *words)
+    monkeypatch.setattr(training, "fit", fails)
+    found = sweep("s", *words, TOGETHER)
+    assert "not together with others, as their fit failed (RuntimeError: no luck)" in capsys.readouterr().err
+    for name, one in found.items():
+        assert one["status"] == "finished" and "together" not in one["environment"]["runtime"]
+        alike(one, plain[name], exactly=True)
 
 
 def test_what_only_hydra_knows_of_a_job_is_that_jobs() -> None:

@@ -26,6 +26,8 @@ from transferlab.cache.segments import ABOUT, Shelf
 FOLDER = "activations"
 """Of a cache's folder: all of them."""
 _USED = "used"
+_ROWS = 256  # that are written at once where segments are made one
+_SEGMENTS = 16  # of a key, before they are made one: each takes its time in every batch
 _log = logging.getLogger(__name__)
 
 
@@ -47,10 +49,9 @@ class Store:
 
     def shelf(self, key: str, digests: Sequence[bytes]) -> Shelf:
         """What there is of these samples; what is damaged is said, removed and missing."""
-        place = self.folder / key
         with suppress(OSError):
-            os.utime(place / _USED)
-        found = [segments.read(file.parent) for file in sorted(place.glob(f"[!.]*/{ABOUT}"))]
+            os.utime(self.folder / key / _USED)
+        found = [segments.read(part) for part in self._parts(key)]
         return Shelf([part for part in found if part is not None], digests)
 
     @contextmanager
@@ -88,7 +89,7 @@ class Store:
         kind: torch.dtype | None,
         about: Mapping[str, Any],
     ) -> None:
-        """Write rows as one segment; the key is held.
+        """Write rows as one segment, or as one with those that are there where these are many; the key is held.
 
         Args:
             key: of all of them.
@@ -101,6 +102,31 @@ class Store:
             CacheError: the disk is full, or cannot be written.
             UncacheableError: the values cannot be kept by sample.
         """
+        self._write(key, digests, batches, kind, about)
+        parts = self._parts(key)
+        room = self.most - sum(entry["bytes"] for entry in self.entries())
+        if len(parts) >= _SEGMENTS and sum(_size(part) for part in parts) <= room:
+            with suppress(CacheError):  # they do as well apart
+                self._merge(key, parts, kind, about)
+
+    def _merge(self, key: str, parts: Sequence[Path], kind: torch.dtype | None, about: Mapping[str, Any]) -> None:
+        """Write segments again as one, and remove them; who has them open keeps what he has."""
+        found = [segment for part in parts if (segment := segments.read(part)) is not None]
+        digests = list(dict.fromkeys(digest for segment in found for digest in segment.digests))
+        shelf, every = Shelf(found, digests), range(len(digests))
+        cuts = [every[first : first + _ROWS] for first in range(0, len(every), _ROWS)]
+        self._write(key, digests, ((shelf.fetch(cut), len(cut)) for cut in cuts), kind, about)
+        for part in parts:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _write(
+        self,
+        key: str,
+        digests: Sequence[bytes],
+        batches: Iterable[tuple[Any, int]],
+        kind: torch.dtype | None,
+        about: Mapping[str, Any],
+    ) -> None:
         with _disk():
             beside = Path(tempfile.mkdtemp(dir=self.folder / key, prefix="."))
         try:
@@ -110,6 +136,10 @@ class Store:
                 os.replace(beside, self.folder / key / beside.name.removeprefix("."))
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+    def _parts(self, key: str) -> list[Path]:
+        """The folders of a key's segments."""
+        return sorted(file.parent for file in (self.folder / key).glob(f"[!.]*/{ABOUT}"))
 
     def make_room(self, needed: int, *keep: str) -> bool:
         """Remove the keys that were not used for longest until there is room for so many bytes.
@@ -171,9 +201,13 @@ def _entry(place: Path) -> dict[str, Any]:
         "key": place.name,
         "about": said[0].get("about", {}) if said else {},
         "rows": sum(one.get("rows", 0) for one in said),
-        "bytes": sum(file.stat().st_size for file in place.rglob("*") if file.is_file()),
+        "bytes": _size(place),
         "idle": time.time() - (used if used.exists() else place).stat().st_mtime,
     }
+
+
+def _size(place: Path) -> int:
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
 
 
 def _acquired(lock: FileLock) -> bool:

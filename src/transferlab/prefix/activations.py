@@ -118,13 +118,15 @@ class Activations:
         start = max((one for one in lower if self.ready(one, [part])), default=0)
         size = self.look.size(boundary)
         needed = size * len(missing)
-        if not self.store.make_room(needed, *self._beside, *(self.key(one) for one in (*below, boundary))):
+        keep = [*self._beside, *(self.key(one) for one in (*below, boundary))]
+        if not self.store.make_room(needed, *keep):
             raise UncacheableError(
                 f"{needed / 1e9:.3g} GB are more than cache.gigabytes={self.store.most / 1e9:.3g} leaves"
             )
         about = {"backbone": self.backbone.name, "before": self.name(boundary), "bytes": size}
         rows = self._made(part, missing, boundary, start)
         self.store.add(key, [known[position] for position in missing], rows, self.kind, about)
+        self.store.make_room(0, *keep)  # others may have filled other keys meanwhile
         self._shelves.pop((key, part))
 
     def _made(self, part: str, positions: Sequence[int], boundary: int, start: int) -> Iterator[tuple[Any, int]]:
