@@ -12,6 +12,16 @@ class InputError(Exception):
 class DivergedError(Exception):
     """The training loss became NaN or infinite; the run is recorded as `diverged`."""
 
+    @classmethod
+    def during(cls, epoch: int) -> "DivergedError":
+        """Its loss shows it."""
+        return cls(f"the training loss became NaN or infinite in epoch {epoch}")
+
+    @classmethod
+    def at_last(cls) -> "DivergedError":
+        """No loss shows what the last step did."""
+        return cls("the weights became NaN or infinite in the last epoch")
+
 
 def plain(error: BaseException) -> str:
     """What an error says, without the traceback that a loader process wraps around it."""

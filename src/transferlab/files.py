@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from transferlab.errors import InputError
 
 
@@ -69,6 +71,15 @@ def check_writable(folder: Path, key: str = "paths.runs") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+def try_lock(lock: FileLock) -> bool:
+    """Take a lock unless another process, or another holder in this one, has it."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
 
 
 @contextmanager

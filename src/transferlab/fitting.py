@@ -57,7 +57,7 @@ def fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Pa
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
         raise KeyboardInterrupt from stop
     if not all(tensor.isfinite().all() for tensor in module.state_dict().values()):
-        raise DivergedError("the weights became NaN or infinite in the last epoch")
+        raise DivergedError.at_last()
 
 
 def _is_whole(checkpoint: Path) -> bool:

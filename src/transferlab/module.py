@@ -222,7 +222,7 @@ class TransferModule(LightningModule):
 
     def _raise_if_diverged(self) -> None:
         if not all(summed.isfinite() for summed in self._sums.values()):
-            raise DivergedError(f"the training loss became NaN or infinite in epoch {self.current_epoch}")
+            raise DivergedError.during(self.current_epoch)
 
 
 def start_random_state(seed: int, *purpose: str | int) -> None:

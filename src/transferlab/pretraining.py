@@ -25,6 +25,16 @@ _PARTS = (
 _ELSEWHERE = ("source", "diagnostics", "cache")
 
 
+def starts_from_source(config: DictConfig, start: str) -> bool:
+    """Whether a run's net starts from a source's.
+
+    Args:
+        config: of the run.
+        start: its strategy's.
+    """
+    return start == "source" and (config.source.weights or config.source.pretrain) is not None
+
+
 def config_of(config: DictConfig) -> DictConfig:
     """The run that trains this config's backbone on the source's data, from random weights.
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from transferlab.errors import InputError
-from transferlab.files import writable, write_text
+from transferlab.files import try_lock, writable, write_text
 from transferlab.migrations import migrated
 
 SELECTED = "selected.pt"
@@ -154,12 +154,9 @@ def held(run: Path, announce: str | None) -> Iterator[bool]:
     with writable(run):
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if announce is not None:
-                _log.info("%s", announce)
-                lock.acquire()
+        if not try_lock(lock) and announce is not None:
+            _log.info("%s", announce)
+            lock.acquire()
     try:
         yield lock.is_locked
     finally:

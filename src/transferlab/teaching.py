@@ -46,7 +46,7 @@ def teachers(
     """
     if not strategy.learns:
         return {}
-    from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
+    from_source = pretraining.starts_from_source(config, strategy.start)
     named = strategy.teachers or ({"source": Named(1.0, None)} if from_source else {})
     found = {}
     for name, teacher in named.items():

@@ -102,7 +102,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
     task: Task = building.build(config.task)
-    from_source = strategy.start == "source" and (config.source.weights or config.source.pretrain) is not None
+    from_source = pretraining.starts_from_source(config, strategy.start)
     whole = results.portable(config)
     known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)
     if held not in common.data:

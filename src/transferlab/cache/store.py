@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from transferlab.cache import segments
 from transferlab.cache.segments import ABOUT, Shelf
+from transferlab.files import try_lock
 
 FOLDER = "activations"
 """Of a cache's folder: all of them."""
@@ -64,7 +65,7 @@ class Store:
         lock = FileLock(self.folder / f"{key}.lock")
         with _disk():
             self.folder.mkdir(parents=True, exist_ok=True)
-            mine = _acquired(lock)
+            mine = try_lock(lock)
             if not mine and self.wait:
                 _log.info("waiting for another process that computes the same activations (%s)", self.folder / key)
                 lock.acquire()
@@ -173,7 +174,7 @@ class Store:
     def remove(self, key: str) -> bool:
         """Remove a key unless some process holds it; whether it is gone."""
         lock = FileLock(self.folder / f"{key}.lock")
-        if not _acquired(lock):
+        if not try_lock(lock):
             return False
         try:
             shutil.rmtree(self.folder / key, ignore_errors=True)
@@ -208,14 +209,6 @@ def _entry(place: Path) -> dict[str, Any]:
 
 def _size(place: Path) -> int:
     return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
 
 
 @contextmanager

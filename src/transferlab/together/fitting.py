@@ -113,7 +113,7 @@ def _counted(one: Fitting, samples: int) -> None:
 
 
 def _diverged(one: Fitting) -> DivergedError:
-    return DivergedError(f"the training loss became NaN or infinite in epoch {one.seat.current_epoch}")
+    return DivergedError.during(one.seat.current_epoch)
 
 
 def _tickets(seat: Seat, epoch: int) -> list[list[int]]:

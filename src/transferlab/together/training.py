@@ -162,7 +162,7 @@ def _settled(one: Member) -> Record | Exception:
             if one.fitting.error is not None:
                 raise one.fitting.error
             if not all(tensor.isfinite().all() for tensor in run.module.head.state_dict().values()):
-                raise DivergedError("the weights became NaN or infinite in the last epoch")
+                raise DivergedError.at_last()
             run.settle(partial(tested, run, one.fitting.parts))
     except Exception as error:
         return error
