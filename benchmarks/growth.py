@@ -103,11 +103,11 @@ def slope(sizes: list[int], seconds: list[float]) -> float | None:
 
 def ours(sizes: dict[str, int], args: argparse.Namespace) -> dict:
     """The real command."""
-    from transferlab import environment, train
+    from transferlab import environment
     from transferlab.together import training
 
     environment._CLEAR = Path(os.devnull)  # a run begins its peak of memory anew; here it is that of the process
-    spent = [command.timed(train, "run")[1], command.timed(training, "together")[1]]
+    spent = command.of_data_and_fit((training, "together"))
     words = [*command.QUIET, "source=none", "strategy=linear_probe", "strategy.start=random", "cache=on", "target=npz"]
     words += [f"target.data.path={written(sizes, args.place)}", f"target.validation={HELD_OUT}", f"batch_size={BATCH}"]
     words += ["backbone=convnet", f"backbone.widths=[32,64,{sizes['width']}]", f"trainer.max_epochs={sizes['epochs']}"]
@@ -119,7 +119,7 @@ def ours(sizes: dict[str, int], args: argparse.Namespace) -> dict:
     else:
         rates = ",".join(str(LR * (1 + number)) for number in range(sizes["runs"] // 2))
         command.train("-m", *words, "hydra/launcher=vectorized", f"optimizer.lr={rates}", "seed=0,1")
-    return {"seconds": sum(map(sum, spent)), "peak_bytes": peak()}
+    return {"seconds": spent(), "peak_bytes": peak()}
 
 
 def plain(sizes: dict[str, int], args: argparse.Namespace) -> dict:

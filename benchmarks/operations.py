@@ -26,11 +26,11 @@ def of_training(steps: list[int], forward: int, sizes: list[int]) -> int:
 
     Args:
         steps: operations of a training image in each epoch.
-        forward: of an image in validation, after each epoch, and in the test at the end.
-        sizes: of training, validation and test.
+        forward: of an image that is scored.
+        sizes: how many are trained on, and how many scored after each epoch.
     """
-    train, val, test = sizes
-    return train * sum(steps) + val * forward * len(steps) + test * forward
+    train, scored = sizes
+    return train * sum(steps) + scored * forward * len(steps)
 
 
 def of_run(args: argparse.Namespace, record: dict, again: bool = False) -> int:
@@ -39,21 +39,21 @@ def of_run(args: argparse.Namespace, record: dict, again: bool = False) -> int:
     Args:
         args: the photographs and the net.
         record: of the run; its `cost.flops` are those of the training's steps with nothing kept.
-        again: the frozen stages' part is there already, the test's too.
+        again: the frozen stages' part is there already.
     """
     before = _before(args)
     head = 2 * before.pop("features") * len(record["data"]["classes"])
-    train, val, test = (record["data"]["sizes"][part] for part in ("train", "val", "test"))
+    train, scored = (record["data"]["sizes"][part] for part in ("train", "test"))
     frozen = [before[row["trainable"][0]] for row in record["history"]]
-    passes = val * sum(before["head"] + head - one for one in frozen)
-    behind = record["cost"]["flops"] - train * sum(frozen) + passes + test * head
-    return behind if again else behind + (train + val) * max(frozen) + test * before["head"]
+    passes = scored * sum(before["head"] + head - one for one in frozen)
+    behind = record["cost"]["flops"] - train * sum(frozen) + passes
+    return behind if again else behind + (train + scored) * max(frozen)
 
 
 def of_features(args: argparse.Namespace, seeds) -> int:
     """The features of every image that runs of several seeds see, once each."""
     cuts = [photographs.parts(args, seed) for seed in seeds]
-    seen = [part for cut in cuts for part in (cut.train, cut.val, cut.test)]
+    seen = [part for cut in cuts for part in (cut.train, cut.test)]
     return len({part.place(index) for part in seen for index in range(len(part))}) * _before(args)["head"]
 
 

@@ -1,20 +1,24 @@
-"""Photographs and a pretrained net, as the command and as its peers have them."""
+"""Photographs and a pretrained net, as the command and as its peers have them.
+
+A tutorial's folder, train/CLASS and val/CLASS: training takes the one, the other is scored after every epoch. For the
+command that is a test split that the oracle looks at.
+"""
 
 import argparse
 import os
 from pathlib import Path
 
-BATCH, HELD_OUT = 32, 0.2
+BATCH = 32
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
-def options(parser: argparse.ArgumentParser, side: int = 224, labels: int = 25) -> argparse.ArgumentParser:
+def options(parser: argparse.ArgumentParser, side: int = 224) -> argparse.ArgumentParser:
     """Which photographs, how many and how large, and which net."""
     data = Path(os.environ.get("TRANSFERLAB_DATA", "data"))
-    parser.add_argument("--folder", type=Path, default=data / "office_caltech10" / "amazon", help="of images a class")
+    parser.add_argument("--folder", type=Path, default=data / "hymenoptera", help="of train and val")
     parser.add_argument("--net", choices=("efficientnet_lite0", "resnet50"), default="efficientnet_lite0")
     parser.add_argument("--side", type=int, default=side, help="of an image, in pixels")
-    parser.add_argument("--labels", type=int, default=labels, help="a class")
+    parser.add_argument("--labels", default="all", help="a class")
     return parser
 
 
@@ -24,8 +28,8 @@ def target(args: argparse.Namespace) -> list[str]:
     words += [f"backbone={args.net}", f"backbone.input.shape=[3,{args.side},{args.side}]", f"batch_size={BATCH}"]
     words += [f"backbone.input.mean=[{MEAN[0]}]", f"backbone.input.std=[{STD[0]}]", "backbone.input.crop=null"]
     words += ["backbone.input.interpolation=bilinear", "target=folder"]
-    words += [f"target.data.root={args.folder}", "target.data.train=null", "target.data.test=null"]
-    return [*words, f"target.labels={args.labels}", f"target.validation={HELD_OUT}"]
+    words += [f"target.data.root={args.folder}", "target.data.train=train", "target.data.test=val"]
+    return [*words, f"target.labels={args.labels}", "target.validation=0", "selection=last", "oracle=true"]
 
 
 def parts(args: argparse.Namespace, seed: int = 0):
@@ -39,7 +43,7 @@ def parts(args: argparse.Namespace, seed: int = 0):
 
 
 def split(args: argparse.Namespace):
-    """Datasets that decode an image whenever it is asked for: training, validation, test; and the number of classes."""
+    """Datasets that decode an image whenever it is asked for, trained on and scored; and the number of classes."""
     import torch
     from PIL import Image
     from torchvision import transforms
@@ -59,7 +63,7 @@ def split(args: argparse.Namespace):
                 return change(image.convert("RGB")), int(self.y[index])
 
     cut = parts(args)
-    return [Photographs(part) for part in (cut.train, cut.val, cut.test)], len(cut.classes)
+    return [Photographs(part) for part in (cut.train, cut.test)], len(cut.classes)
 
 
 def pretrained(args: argparse.Namespace, classes: int):

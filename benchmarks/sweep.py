@@ -52,10 +52,9 @@ def main() -> None:
 
 def sweep(args: argparse.Namespace) -> dict:
     """The real command: what its runs take, between them and together, without Hydra's part."""
-    from transferlab import train
     from transferlab.together import training
 
-    spent = [command.timed(train, "run")[1], command.timed(training, "together")[1]]
+    spent = command.of_data_and_fit((training, "together"))
     words = [*photographs.target(args), *command.QUIET, "strategy=linear_probe", "optimizer=adam", "cache=on"]
     words += [f"trainer.max_epochs={args.epochs}", "scheduler=constant", "study=s"]
     words += [f"paths.runs={args.place}/{args.turn}", f"paths.cache={args.place}/cache"]
@@ -65,7 +64,7 @@ def sweep(args: argparse.Namespace) -> dict:
     made = 0 if args.turn != "together" else operations.of_features(args, range(3))
     scores = [record["metrics"]["last"]["test/accuracy"] for record in records]
     return {
-        "seconds": sum(map(sum, spent)),
+        "seconds": spent(),
         "runs": len(scores),
         "accuracy": round(sum(scores) / len(scores), 4),
         "operations": sum(operations.of_run(args, one, again=True) for one in records) + made,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from transferlab import cli, results
+from transferlab import cli, files
 
 # `{here}` is the test's own folder; later words override earlier ones.
 TINY = [
@@ -347,7 +347,7 @@ def test_a_full_disk_at_the_start_leaves_no_part_of_a_record(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(results.os, call, full_disk)
+        patch.setattr(files.os, call, full_disk)
         assert cli.main(command(tmp_path)) == 1
     (sentence,) = said(capsys.readouterr().err)
     assert sentence.startswith("transferlab: cannot write to ") and "No space left on device" in sentence
@@ -369,7 +369,7 @@ def test_a_disk_that_fills_up_while_training_leaves_the_last_whole_record_and_th
             full_disk()
 
     with monkeypatch.context() as patch:
-        patch.setattr(results.os, "fsync", fills_up)
+        patch.setattr(files.os, "fsync", fills_up)
         assert cli.main(command(tmp_path)) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert_nothing_half_written(tmp_path)
@@ -387,7 +387,7 @@ def test_a_disk_that_fills_up_under_the_weights_leaves_no_part_of_them(
         full_disk() if path.suffix == ".pt" else move(beside, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("transferlab.results.os.replace", full_for_weights)
+        patch.setattr("transferlab.files.os.replace", full_for_weights)
         assert cli.main(command(tmp_path)) == 1
     (sentence,) = said(capsys.readouterr().err)
     assert sentence.startswith("transferlab: cannot write to ") and "No space left on device" in sentence

@@ -253,7 +253,7 @@ def test_weights_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("transferlab.results.os.replace", full)
+    monkeypatch.setattr("transferlab.files.os.replace", full)
     with pytest.raises(InputError, match="No space left"):
         save_weights(module(seed=1), path)
     assert path.read_bytes() == before

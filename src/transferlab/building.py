@@ -175,7 +175,7 @@ def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback])
     """
     if not config.trainer.max_epochs or config.trainer.max_epochs < 1:
         raise InputError(f"trainer.max_epochs={config.trainer.max_epochs}: at least 1")
-    resumable = ModelCheckpoint(
+    resumable = _Resumable(
         dirpath=checkpoint.parent,
         filename=checkpoint.stem,
         enable_version_counter=False,
@@ -193,6 +193,12 @@ def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback])
     )
     built.fit_loop.epoch_loop = Epoch(built, built.min_steps, built.max_steps)
     return built
+
+
+class _Resumable(ModelCheckpoint):
+    """Written at the ends of epochs, and so not asked after every batch."""
+
+    on_train_batch_end = Callback.on_train_batch_end
 
 
 def _lightnings(trainer: DictConfig) -> DictConfig:

@@ -212,7 +212,8 @@ class TransferModule(LightningModule):
             self._sums, self._seen = {}, 0
         for name, term in terms.items():
             exact = term.detach().to(torch.promote_types(term.dtype, torch.float32))  # half of it would overflow
-            self._sums[name] = self._sums.get(name, 0.0) + exact * samples
+            before = self._sums.get(name)
+            self._sums[name] = exact * samples if before is None else before.add_(exact, alpha=samples)
         self._seen += samples
         if batch_idx % CHECK_EVERY == 0:
             self._raise_if_diverged()

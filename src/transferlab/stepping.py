@@ -49,9 +49,10 @@ class Epoch(_TrainingEpochLoop):
         optimizer, scheduler = trainer.optimizers[0], cast(LambdaLR, trainer.lr_scheduler_configs[0].scheduler)
         forward = trainer.precision_plugin.forward_context
         progress = self.automatic_optimization.optim_progress.optimizer
+        here = module.device.type == "cpu"
         with _trained(optimizer, scheduler) as next_rates:
             for number in range(1, count + 1):
-                batch = self._taken(next(batches)[0])
+                batch = self._taken(next(batches)[0], here)
                 for hook in begin:
                     hook(trainer, module, batch, number)
 
@@ -76,11 +77,11 @@ class Epoch(_TrainingEpochLoop):
             counted.increment_by(count)
         self._batches_that_stepped += count
 
-    def _taken(self, batch: Any) -> Any:
+    def _taken(self, batch: Any, on_cpu: bool) -> Any:
         """A batch on the device, as the net takes it; one that has entered on a CPU is there."""
-        trainer, module = self.trainer, cast(TransferModule, self.trainer.lightning_module)
+        trainer = self.trainer
         domains = {domain: part for domain, part in batch.items() if domain != TAUGHT}
-        if module.device.type == "cpu" and all(isinstance(part[0], Entered) for part in domains.values()):
+        if on_cpu and all(isinstance(part[0], Entered) for part in domains.values()):
             return {**batch, **{domain: part[:2] for domain, part in domains.items()}}
         batch = trainer.precision_plugin.convert_input(batch)
         return trainer.strategy.batch_to_device(batch)

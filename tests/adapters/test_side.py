@@ -160,9 +160,12 @@ def test_at_its_ends_a_run_is_a_linear_probe_or_fine_tuning(runs, alpha, other):
     side, _ = train(runs, f"side_{other}", *words)
     plain, _ = train(runs, other, f"strategy={other}")
     for ours, theirs in zip(side["history"], plain["history"], strict=True):
-        assert ours["train/task_loss"] == theirs["train/task_loss"]
+        # weights that lie otherwise in memory have their steps rounded otherwise
+        assert ours["train/task_loss"] == pytest.approx(theirs["train/task_loss"], rel=1e-5)
         assert ours["val/accuracy"] == theirs["val/accuracy"]
-    assert side["metrics"]["selected"]["test/loss"] == plain["metrics"]["selected"]["test/loss"]
+    assert side["metrics"]["selected"]["test/loss"] == pytest.approx(
+        plain["metrics"]["selected"]["test/loss"], rel=1e-5
+    )
 
 
 @pytest.mark.slow
