@@ -51,6 +51,7 @@ class Epoch(_TrainingEpochLoop):
         progress = self.automatic_optimization.optim_progress.optimizer
         here = module.device.type == "cpu"
         with _trained(optimizer, scheduler) as next_rates:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for number in range(1, count + 1):
                 batch = self._taken(next(batches)[0], here)
                 for hook in begin:
@@ -59,7 +60,8 @@ class Epoch(_TrainingEpochLoop):
                 def closure(batch: Any = batch, number: int = number) -> Tensor:
                     with forward():
                         loss = module.training_step(batch, number)
-                    optimizer.zero_grad()
+                    for parameter in parameters:
+                        parameter.grad = None
                     loss.backward()  # type: ignore[no-untyped-call]
                     for hook in look:
                         hook(trainer, module)

@@ -1,5 +1,6 @@
 """`hydra/launcher=vectorized`: every run says what it says alone, and what cannot be batched is trained too."""
 
+import copy
 import json
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from torch import nn
 from torch.nn import functional as F
 
 from records import alike, whole
@@ -21,6 +23,13 @@ TOGETHER = "hydra/launcher=vectorized"
 WORDS = ["strategy=linear_probe", "source=digits", "target=digits", "backbone.widths=[4,8]", "batch_size=16"]
 WORDS += ["source.pretrain.max_epochs=1", "source.pretrain.target.labels=20", "trainer.max_epochs=3"]
 WORDS += ["trainer.accelerator=cpu", "tracker=none", "cache=on"]
+
+
+FORMS = ["linear", "without bias", "of two layers"]
+
+
+def two_layers() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 4))
 
 
 @pytest.fixture(autouse=True)
@@ -137,12 +146,12 @@ def test_a_run_that_diverges_says_what_it_says_alone(labels: int, size: int) -> 
 
 
 def test_runs_for_whose_features_there_is_no_room_are_trained_a_part_at_a_time(monkeypatch) -> None:
-    words = ["optimizer.lr=0.01,0.02,0.03,0.1", "target.labels=6", "trainer.max_epochs=1"]
+    words = ["optimizer.lr=0.01,0.1", "seed=0,1,2", "target.labels=6", "trainer.max_epochs=1"]
     whole = sweep("whole", *words, TOGETHER)
     (each,) = {one["data"]["sizes"]["train"] * 8 * 4 for one in whole.values()}  # float32, of 8 channels
     monkeypatch.setattr(training, "_MOST", 2.5 * each)
     parts = sweep("parts", *words, TOGETHER)
-    assert [one["environment"]["runtime"]["together"] for one in parts.values()] == [2] * 4
+    assert sorted(one["environment"]["runtime"]["together"] for one in parts.values()) == [2, 2, 4, 4, 4, 4]
     for name, one in whole.items():
         alike(parts[name], one)
 
@@ -206,6 +215,26 @@ def test_each_run_has_a_tracker_run_of_its_own() -> None:
     for file in Path("runs", "s").glob("*/run.json"):
         folder = file.parent / json.loads(file.read_text())["tracker"]["folder"]
         assert list(folder.glob("*.wandb"))
+
+
+@pytest.mark.parametrize("form", [lambda: nn.Linear(5, 4), lambda: nn.Linear(5, 4, bias=False), two_layers], ids=FORMS)
+def test_heads_that_see_the_same_batch_take_the_steps_that_each_takes_by_itself(form) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 8, 5, generator=draw), torch.randint(0, 4, (6, 8), generator=draw)
+    heads = [form() for _ in range(6)]
+    alone = copy.deepcopy(heads)
+    groups = [{"lr": 0.1, "weight_decay": 0.01 * number, "momentum": 0.9} for number in range(6)]
+    stack = Stack(heads, F.cross_entropy, torch.optim.SGD, groups)
+    for _ in range(3):
+        found = stack.step(x, y, [0.1] * 6)
+    for number, head in enumerate(alone):
+        own = Stack([head], F.cross_entropy, torch.optim.SGD, groups[number : number + 1])
+        for _ in range(3):
+            loss = own.step(x[number // 3][None], y[number][None], [0.1])
+        torch.testing.assert_close(found[number], loss[0])
+        stack.hand_out(number)
+        own.hand_out(0)
+        torch.testing.assert_close(heads[number].state_dict(), head.state_dict())
 
 
 def test_a_stack_takes_the_steps_of_torchs_optimisers() -> None:

@@ -53,7 +53,7 @@ class Shelf:
         at = torch.as_tensor(positions)
         if len(self._segments) == 1:
             only = self._segments[0]
-            return put_together(only.plan, [column.fetch(self._row[at]) for column in only.columns])
+            return put_together(only.plan, [column.fetch(self._row.index_select(0, at)) for column in only.columns])
         segment, row = self._segment[at], self._row[at]
         numbers = sorted(set(segment.tolist()))
         places = [(segment == number).nonzero().flatten() for number in numbers]

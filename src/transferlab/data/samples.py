@@ -109,7 +109,7 @@ class InMemory:
 
     def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         index = torch.as_tensor(indices)
-        return self.x[index], self.y[index]
+        return self.x.index_select(0, index), self.y.index_select(0, index)
 
     def take(self, indices: Tensor) -> "InMemory":  # noqa: D102
         return InMemory(self.x[indices], self.y[indices])

@@ -99,6 +99,8 @@ class Classification:
             return focal(outputs, self._shares(outputs, y), weights, self._gamma).mean()
         if self._squared:
             return squared_error(outputs, self._shares(outputs, y), weights).mean()
+        if weights is None:
+            return nn.functional.cross_entropy(outputs, y, label_smoothing=self._smoothing)
         losses = nn.functional.cross_entropy(outputs, y, weights, reduction="none", label_smoothing=self._smoothing)
         return losses.mean()
 

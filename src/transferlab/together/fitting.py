@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite, nan
 from typing import Any, cast
 
@@ -32,6 +33,34 @@ class Fitting:
     error: Exception | None = None
 
 
+def _grouped(fittings: Sequence[Fitting]) -> tuple[list[Fitting], int]:
+    """Runs that see the same batches beside one another, and how many groups of one size they are."""
+    groups: dict[tuple[int, int], list[Fitting]] = {}
+    for one in fittings:
+        groups.setdefault((id(one.parts["target"].x), int(one.seat.run.config.seed)), []).append(one)
+    alike = len({len(group) for group in groups.values()}) == 1
+    return [one for group in groups.values() for one in group], len(groups) if alike else len(fittings)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """What several runs have of each of their samples, end to end; runs that have the same have it once.
+
+    Attributes:
+        rows: all of it.
+        first: where that of each run begins, (R, 1).
+    """
+
+    rows: Tensor
+    first: Tensor
+
+    def taken(self, positions: Tensor) -> Tensor:
+        """Of some samples of each run, (R, B), (R, B, ...)."""
+        # one index over all rows gathers several times faster than one for runs and one for samples
+        found = self.rows.index_select(0, (self.first + positions).flatten())
+        return found.reshape(*positions.shape, *self.rows.shape[1:])
+
+
 def apart_by_steps(one: Fitting) -> str | None:
     """Why a run's steps cannot be batched; None: they can."""
     module, kind = one.seat.run.module, type(one.seat.optimizers[0])
@@ -50,6 +79,7 @@ def apart_by_steps(one: Fitting) -> str | None:
 def fit(fittings: Sequence[Fitting]) -> None:
     """Train the heads of several runs of one form; what ends a run by itself is kept as its error."""
     began = time.perf_counter()
+    fittings, groups = _grouped(fittings)
     seats = [one.seat for one in fittings]
     modules = [seat.run.module for seat in seats]
     for one in fittings:
@@ -61,7 +91,8 @@ def fit(fittings: Sequence[Fitting]) -> None:
         type(seats[0].optimizers[0]),
         [seat.group for seat in seats],
     )
-    x, y = (torch.stack([getattr(one.parts["target"], name) for one in fittings]) for name in ("x", "y"))
+    x = _joined([one.parts["target"].x for one in fittings[:: len(fittings) // groups]])
+    y = _joined([one.parts["target"].y for one in fittings])
     for epoch in range(seats[0].max_epochs):
         for seat in seats:
             seat.begin(epoch)
@@ -76,20 +107,16 @@ def fit(fittings: Sequence[Fitting]) -> None:
         flops.sets = {stages: {**one, "samples": history.samples} for stages, one in flops.sets.items()}
 
 
-def _epoch(stack: Stack, fittings: Sequence[Fitting], x: Tensor, y: Tensor, epoch: int) -> Tensor:
+def _epoch(stack: Stack, fittings: Sequence[Fitting], x: _Joined, y: _Joined, epoch: int) -> Tensor:
     """One pass over the target of each run; the means of their losses over samples, (R,)."""
-    seats = [one.seat for one in fittings]
-    tickets = [_tickets(seat, epoch) for seat in seats]
+    seats, each = [one.seat for one in fittings], len(fittings) // len(x.first)
+    tickets = [_tickets(seat, epoch) for seat in seats[::each]]
     samples = sum(map(len, tickets[0]))
-    first = torch.arange(len(seats), device=x.device)[:, None] * x.shape[1]
-    sums, done = x.new_zeros(len(seats)), 0
+    sums, done = x.rows.new_zeros(len(seats)), 0
     for step, batches in enumerate(zip(*tickets, strict=True)):
-        rows = torch.tensor(batches, device=x.device)
-        # one index over all runs' samples gathers several times faster than one for runs and one for samples
-        at = (first + rows).flatten()
-        taken = [one.flatten(0, 1).index_select(0, at).reshape(*rows.shape, *one.shape[2:]) for one in (x, y)]
+        rows = torch.tensor(batches, device=x.rows.device)
         rates = [seat.rate(seat.global_step + step) for seat in seats]
-        sums += stack.step(taken[0], taken[1], rates) * rows.shape[1]
+        sums += stack.step(x.taken(rows), y.taken(rows.repeat_interleave(each, 0)), rates) * rows.shape[1]
         if step % CHECK_EVERY == 0:
             _stop_diverged(fittings, sums, done)
         done += rows.shape[1]
@@ -114,6 +141,13 @@ def _counted(one: Fitting, samples: int) -> None:
 
 def _diverged(one: Fitting) -> DivergedError:
     return DivergedError.during(one.seat.current_epoch)
+
+
+def _joined(parts: Sequence[Tensor]) -> _Joined:
+    own = {id(part): part for part in parts}
+    begins = dict(zip(own, accumulate(map(len, own.values()), initial=0), strict=False))
+    first = torch.tensor([[begins[id(part)]] for part in parts], device=parts[0].device)
+    return _Joined(torch.cat(list(own.values())) if len(own) > 1 else parts[0], first)
 
 
 def _tickets(seat: Seat, epoch: int) -> list[list[int]]:

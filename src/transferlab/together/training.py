@@ -125,11 +125,18 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
 
 
 def _chunks(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
-    """As many at a time as there is room for, in parts of nearly equal size."""
-    x = members[0].fitting.parts["target"].x
-    parts = -(-len(members) // max(1, int(_MOST // max(x.nbytes, 1))))
-    for part in range(parts):
-        yield members[part::parts]
+    """As many at a time as there is room for, those that have the same features beside one another."""
+    alike = sorted(members, key=lambda one: id(one.fitting.parts["target"].x))
+    chunk: list[Member] = []
+    held: dict[int, int] = {}
+    for one in alike:
+        x = one.fitting.parts["target"].x
+        if chunk and id(x) not in held and sum(held.values()) + x.nbytes > _MOST:
+            yield chunk
+            chunk, held = [], {}
+        chunk.append(one)
+        held[id(x)] = x.nbytes
+    yield chunk
 
 
 def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:
