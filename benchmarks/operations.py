@@ -1,6 +1,7 @@
 """Counted operations of a training on photographs: those that a way does, and those that have to be done."""
 
 import argparse
+from functools import cache
 
 import photographs
 
@@ -41,7 +42,7 @@ def of_run(args: argparse.Namespace, record: dict, again: bool = False) -> int:
         record: of the run; its `cost.flops` are those of the training's steps with nothing kept.
         again: the frozen stages' part is there already.
     """
-    before = _before(args)
+    before = dict(_before(args.net, args.side))
     head = 2 * before.pop("features") * len(record["data"]["classes"])
     train, scored = (record["data"]["sizes"][part] for part in ("train", "test"))
     frozen = [before[row["trainable"][0]] for row in record["history"]]
@@ -54,15 +55,18 @@ def of_features(args: argparse.Namespace, seeds) -> int:
     """The features of every image that runs of several seeds see, once each."""
     cuts = [photographs.parts(args, seed) for seed in seeds]
     seen = [part for cut in cuts for part in (cut.train, cut.test)]
-    return len({part.place(index) for part in seen for index in range(len(part))}) * _before(args)["head"]
+    return (
+        len({part.place(index) for part in seen for index in range(len(part))}) * _before(args.net, args.side)["head"]
+    )
 
 
-def _before(args: argparse.Namespace) -> dict[str, int]:
+@cache
+def _before(name: str, side: int) -> dict[str, int]:
     """Operations of an image before each stage that can train; and how many features there are."""
     import torch
 
-    net = photographs.chain(args).eval()
-    images, _ = _two(args.side)
+    net = photographs.chain(argparse.Namespace(net=name, side=side)).eval()
+    images, _ = _two(side)
     with torch.no_grad():
         found = {stage: _counted(lambda stage=stage: net(images, stop=stage)) // 2 for stage in net.parametric}
         return found | {"head": _counted(lambda: net(images)) // 2, "features": net.features}

@@ -1,6 +1,7 @@
 """The machine and the versions that a run had, and the noise it should not make."""
 
 import logging
+import os
 import platform
 import re
 import resource
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ def environment(accelerator: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
-        "commit": _commit(),
+        "commit": _commit(os.getcwd()),
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
@@ -60,6 +62,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -67,8 +70,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
-    """The commit checked out in the working folder, if it is one; with `+` where files differ from it."""
+@cache
+def _commit(folder: str) -> str | None:
+    """The commit checked out in a folder, if it is one, when the process asked first; with `+` where files differ."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],
@@ -76,6 +80,7 @@ def _commit() -> str | None:
             text=True,
             check=True,
             timeout=5,
+            cwd=folder,
         )
     except (OSError, subprocess.SubprocessError):
         return None

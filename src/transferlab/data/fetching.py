@@ -1,6 +1,7 @@
 """Batches fetched from samples, here or by processes beside this one."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch.utils.data import DataLoader
@@ -8,7 +9,31 @@ from torch.utils.data import DataLoader
 from transferlab.data.samples import Deferred, InMemory, Samples
 
 
-def fetching(samples: Any, sampler: Any, workers: int) -> DataLoader[Any]:
+class Here:
+    """Fetches batches in this process; torch's own loader takes longer than a batch of a table.
+
+    Args:
+        dataset: gives the batch of a ticket or list.
+        sampler: gives these.
+    """
+
+    num_workers = 0
+
+    def __init__(self, dataset: Any, sampler: Any) -> None:
+        self.dataset, self.sampler = dataset, sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        for ticket in self.sampler:
+            yield self.dataset[ticket]
+
+
+Reading: TypeAlias = DataLoader[Any] | Here
+
+
+def fetching(samples: Any, sampler: Any, workers: int) -> Reading:
     """Fetches batches as they are, one a ticket or list of positions.
 
     Args:
@@ -16,6 +41,8 @@ def fetching(samples: Any, sampler: Any, workers: int) -> DataLoader[Any]:
         sampler: gives these.
         workers: processes that fetch; 0: this one does.
     """
+    if not workers:
+        return Here(samples, sampler)
     # A batch is fetched by one ticket. The loader's own generator keeps it from drawing on the global one.
     return DataLoader(
         samples,
@@ -24,7 +51,7 @@ def fetching(samples: Any, sampler: Any, workers: int) -> DataLoader[Any]:
         collate_fn=_whole,
         num_workers=workers,
         generator=torch.Generator(),
-        persistent_workers=workers > 0,
+        persistent_workers=True,
     )
 
 

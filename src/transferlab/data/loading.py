@@ -6,9 +6,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from transferlab.data.batches import Ticket
+from transferlab.data.fetching import Reading
 from transferlab.values import Entered
 
 TAUGHT = "taught"
@@ -41,7 +42,7 @@ class Loader:
 
     def __init__(
         self,
-        reading: DataLoader[Any],
+        reading: Reading,
         sampler: Sampler[Any],
         y: Tensor,
         passed: Callable[[], Passed | None],

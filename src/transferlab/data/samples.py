@@ -108,7 +108,7 @@ class InMemory:
         return len(self.y)
 
     def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        index = torch.as_tensor(indices)
+        index = torch.from_numpy(np.asarray(indices, dtype=np.int64))  # twice as fast as from a list
         return self.x.index_select(0, index), self.y.index_select(0, index)
 
     def take(self, indices: Tensor) -> "InMemory":  # noqa: D102

@@ -208,11 +208,14 @@ class PrefixCache(Callback):
         if self._off or not self._keys or part in self._refused:
             return
         with undisturbed(module), self._tried(trainer, part):
-            found = self.activations(trainer, module)
-            found.changed(module.backbone.stages)
+            found, stages = self.activations(trainer, module), module.backbone.stages
+            # of the last step's weights those that train, of an average's or of another epoch's all are looked at
+            own = trainer.state.fn == TrainerFn.FITTING and module.strategy.averaging is None
+            others = stages[module.backbone.still() :] if own else stages
+            found.changed(others)
             alike = [one for one, key in self._keys.items() if found.key(one) == key]
             self._enter(found, max(alike, default=0), [part])
-            found.changed(module.backbone.stages)  # training goes on from others
+            found.changed(others)  # training goes on from others
 
     def _still(self, module: TransferModule, epochs: Iterable[int]) -> list[int]:
         """How many of the first stages are frozen in each epoch, as far as the schedule has decided."""
