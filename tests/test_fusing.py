@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop
 
+from transferlab import cli
 from transferlab.errors import InputError
 from transferlab.fusing import fused
 from transferlab.optim import learning_rate
@@ -20,10 +20,6 @@ KINDS = [
     partial(Adagrad, lr=0.1),
 ]
 LAST, FIRST = torch.channels_last, torch.contiguous_format
-
-
-def trainer(**changes):
-    return OmegaConf.create({"fused": "auto", "gradient_clip_val": None, "precision": "32-true"} | changes)
 
 
 def maps(layout):
@@ -43,7 +39,7 @@ def stepped(optimizer, parameter, steps, layout):
 @pytest.mark.parametrize("of_gradients", [FIRST, LAST])
 @pytest.mark.parametrize("build", KINDS)
 def test_it_is_the_ordinary_step_to_round_off_however_gradients_lie_in_memory(build, layout, of_gradients):
-    quick, is_fused = fused(build, trainer(), True)
+    quick, is_fused = fused(build, "auto", True, False)
     assert is_fused and learning_rate(quick) == build.keywords["lr"]
     one, other = maps(layout), maps(layout)
     found = stepped(quick([{"params": [one]}]), one, 10, of_gradients)
@@ -52,7 +48,7 @@ def test_it_is_the_ordinary_step_to_round_off_however_gradients_lie_in_memory(bu
 
 @pytest.mark.parametrize("build", KINDS)
 def test_a_state_is_taken_up_by_weights_that_lie_otherwise_in_memory(build):
-    quick, _ = fused(build, trainer(), True)
+    quick, _ = fused(build, "auto", True, False)
     whole, first = maps(LAST), maps(FIRST)
     before = build([whole])
     stepped(before, whole, 3, FIRST)
@@ -68,7 +64,7 @@ def test_a_state_is_taken_up_by_weights_that_lie_otherwise_in_memory(build):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions(dtype):
     ends = []
-    for build in (partial(AdamW, lr=0.01), fused(partial(AdamW, lr=0.01), trainer(), True)[0]):
+    for build in (partial(AdamW, lr=0.01), fused(partial(AdamW, lr=0.01), "auto", True, False)[0]):
         parameter = nn.Parameter(torch.linspace(-1, 1, 50, dtype=dtype))
         optimizer = build([{"params": [parameter]}])
         for _ in range(5):
@@ -78,38 +74,93 @@ def test_other_precisions(dtype):
     torch.testing.assert_close(*ends)
 
 
+def test_a_momentum_that_begins_later_than_others_of_its_group_is_as_without():
+    ends = []
+    for chosen in (True, False):
+        build, _ = fused(partial(SGD, lr=0.1, momentum=0.9, nesterov=True), chosen, True, False)
+        one, other, third = maps(FIRST), maps(LAST), maps(FIRST).requires_grad_(False)
+        optimizer = build([{"params": [one, other, third]}])
+        for step in range(6):
+            third.requires_grad_(step > 3)
+            for number, parameter in enumerate((one, other, third)):
+                parameter.grad = torch.full_like(parameter, number + step) if step >= 2 * number else None
+            optimizer.step()
+        ends.append([one.detach(), other.detach(), third.detach()])
+    torch.testing.assert_close(*ends)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("build", KINDS)
+def test_a_checkpoint_goes_on_with_the_other_step_in_another_layout(build, first):
+    (one, _), (other, _) = (fused(build, chosen, True, False) for chosen in (first, not first))
+    whole, begun = maps(LAST), maps(FIRST)
+    before, begins = build([whole]), one([{"params": [begun]}])
+    stepped(before, whole, 3, FIRST)
+    stepped(begins, begun, 3, FIRST)
+    second = nn.Parameter(begun.detach().to(memory_format=LAST))
+    resumed = other([{"params": [second]}])
+    resumed.load_state_dict(begins.state_dict())
+    assert bool(resumed.param_groups[0]["fused"]) is not first
+    found, expected = stepped(resumed, second, 5, LAST), stepped(before, whole, 5, FIRST)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_slice_of_a_larger_tensor_alone_takes_the_step():
+    build, _ = fused(partial(SGD, lr=1.0), "auto", True, False)
+    whole = torch.zeros(4, 5)
+    parameter = nn.Parameter(whole[:, :3])
+    optimizer = build([{"params": [parameter]}])
+    parameter.grad = torch.ones(4, 3)
+    optimizer.step()
+    assert (whole[:, :3] == -1).all() and (whole[:, 3:] == 0).all()
+
+
+ADAM, SGDS = partial(Adam, lr=1.0), partial(SGD, lr=1.0, momentum=0.9)
+
+
 @pytest.mark.parametrize(
-    ("build", "changes", "on_cpu", "expected"),
+    ("build", "chosen", "on_cpu", "unscales", "expected"),
     [
-        (partial(Adam, lr=1.0), {}, True, True),
-        (partial(Adam, lr=1.0), {}, False, False),
-        (partial(Adam, lr=1.0), {"fused": True}, False, True),
-        (partial(Adam, lr=1.0), {"fused": False}, True, False),
-        (partial(Adam, lr=1.0, foreach=True), {}, True, False),
-        (partial(Adam, lr=1.0), {"gradient_clip_val": 1.0}, True, True),
-        (partial(Adam, lr=1.0), {"gradient_clip_val": 1.0, "precision": "bf16-mixed"}, True, False),
-        (partial(RMSprop, lr=1.0), {}, True, False),
-        (LBFGS, {}, True, False),
+        (ADAM, "auto", True, False, True),
+        (ADAM, "auto", False, False, False),
+        (ADAM, True, False, False, True),
+        (ADAM, False, True, False, False),
+        (partial(ADAM, foreach=True), "auto", True, False, False),
+        (partial(SGDS, dampening=0.1), "auto", True, False, False),
+        (ADAM, "auto", True, True, False),
+        (partial(RMSprop, lr=1.0), "auto", True, False, False),
+        (LBFGS, "auto", True, False, False),
     ],
 )
-def test_which_step_is_fused(build, changes, on_cpu, expected):
-    found, is_fused = fused(build, trainer(**changes), on_cpu)
+def test_which_step_is_fused(build, chosen, on_cpu, unscales, expected):
+    found, is_fused = fused(build, chosen, on_cpu, unscales)
     assert is_fused is expected
-    assert expected or found is build
+    if build is not LBFGS:
+        (group,) = found([{"params": [maps(FIRST)]}]).param_groups
+        assert bool(group.get("fused")) is expected
 
 
 @pytest.mark.parametrize(
-    ("build", "changes", "sentence"),
+    ("build", "chosen", "sentence"),
     [
-        (partial(Adam, lr=1.0), {"fused": "yes"}, "trainer.fused=yes: auto, true or false"),
-        (partial(RMSprop, lr=1.0), {"fused": True}, "SGD, Adam, AdamW, Adagrad have such a step"),
-        (
-            partial(Adam, lr=1.0),
-            {"fused": True, "gradient_clip_val": 1.0, "precision": "16-mixed"},
-            "gradients cannot be clipped under mixed precision",
-        ),
+        (ADAM, "yes", "trainer.fused=yes: auto, true or false"),
+        (partial(RMSprop, lr=1.0), True, "SGD, Adam, AdamW, Adagrad have such a step"),
+        (ADAM, True, "gradients cannot be clipped under mixed precision"),
+        (partial(SGDS, dampening=0.1), True, "gradients cannot be clipped under mixed precision"),
     ],
 )
-def test_what_cannot_be_fused_is_a_sentence(build, changes, sentence):
+def test_what_cannot_be_fused_is_a_sentence(build, chosen, sentence):
     with pytest.raises(InputError, match=sentence):
-        fused(build, trainer(**changes), True)
+        fused(build, chosen, True, True)
+
+
+def test_dampening_is_not_fused():
+    with pytest.raises(InputError, match=r"not with optimizer\.dampening"):
+        fused(partial(SGDS, dampening=0.1), True, True, False)
+
+
+@pytest.mark.slow
+def test_gradients_are_clipped_under_mixed_precision_by_any_of_its_names(tmp_path):
+    words = ["source=none", "strategy=scratch", "target=digits", "target.labels=4", "trainer.max_epochs=1"]
+    words += ["trainer.precision=bf16", "trainer.gradient_clip_val=1", "trainer.accelerator=cpu", "tracker=none"]
+    assert cli.main(["train", *words, f"paths.runs={tmp_path}", f"paths.cache={tmp_path}/cache"]) == 0

@@ -33,7 +33,7 @@ def environment(accelerator: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
-        "commit": _commit(os.getcwd()),
+        "commit": _commit(_here()),
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
@@ -70,9 +70,18 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _here() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # removed under the process
+        return None
+
+
 @cache
-def _commit(folder: str) -> str | None:
+def _commit(folder: str | None) -> str | None:
     """The commit checked out in a folder, if it is one, when the process asked first; with `+` where files differ."""
+    if folder is None:
+        return None
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*"],

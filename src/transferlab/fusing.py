@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
@@ -15,39 +14,41 @@ from transferlab.optim import BuildOptimizer
 KINDS = (SGD, Adam, AdamW, Adagrad)
 """Those of torch's that have such a step."""
 _CHOSEN_OTHERWISE = ("foreach", "fused", "differentiable")
+_BUFFER = "momentum_buffer"
 
 
-def fused(build: BuildOptimizer, trainer: DictConfig, on_cpu: bool) -> tuple[BuildOptimizer, bool]:
+def fused(build: BuildOptimizer, chosen: bool | str, on_cpu: bool, unscales: bool) -> tuple[BuildOptimizer, bool]:
     """The same optimiser with torch's fused step where it has one: its numbers differ by round-off.
 
     Args:
         build: a partial optimiser of the config.
-        trainer: its `fused` is true, false, or `auto`: on the CPU, unless the config says how the step is done;
-            gradients that are clipped under mixed precision need the other one.
+        chosen: true, false, or `auto`: on the CPU, unless the config says how the step is done.
         on_cpu: whether it is computed there.
+        unscales: whether gradients are clipped under mixed precision, for which Lightning needs the other step.
 
     Returns:
-        What builds it, and whether its step is fused.
+        What builds it, and whether its step is fused; with either, a checkpoint of the other goes on.
 
     Raises:
-        InputError: `fused` is none of the three, or true where it cannot be.
+        InputError: `chosen` is none of the three, or true where it cannot be.
     """
-    chosen = trainer.fused
     if chosen not in (True, False, "auto"):
         raise InputError(f"trainer.fused={chosen}: auto, true or false")
     kind, given = getattr(build, "func", None), getattr(build, "keywords", {})
-    clips = bool(trainer.gradient_clip_val) and str(trainer.precision).endswith("-mixed")
-    if chosen == "auto":
-        chosen = on_cpu and kind in KINDS and not clips and not any(key in given for key in _CHOSEN_OTHERWISE)
-    if not chosen:
-        return build, False
     if kind not in KINDS:
-        raise InputError(
-            f"trainer.fused=true: of optimisers {', '.join(one.__name__ for one in KINDS)} have such a step"
-        )
-    if clips:
+        if chosen is True:
+            names = ", ".join(one.__name__ for one in KINDS)
+            raise InputError(f"trainer.fused=true: of optimisers {names} have such a step")
+        return build, False
+    if chosen == "auto":
+        # a buffer that begins later than others would begin otherwise
+        able = not unscales and not given.get("dampening")
+        chosen = on_cpu and able and not any(key in given for key in _CHOSEN_OTHERWISE)
+    elif chosen and unscales:
         raise InputError("trainer.fused=true: gradients cannot be clipped under mixed precision; set one to null")
-    return partial(_built, kind, **{**given, "fused": True}), True
+    elif chosen and given.get("dampening"):
+        raise InputError("trainer.fused=true: not with optimizer.dampening; set one of them back")
+    return partial(_built, kind, bool(chosen), **given), bool(chosen)
 
 
 def aligned(optimizer: Optimizer) -> Optimizer:
@@ -55,19 +56,44 @@ def aligned(optimizer: Optimizer) -> Optimizer:
 
     A fused step takes the three as they lie in memory, whatever their strides say, and would mix up their elements.
     """
-    optimizer.register_step_pre_hook(_align_gradients)
+    optimizer.register_step_pre_hook(_before_step)
     optimizer.register_load_state_dict_post_hook(_align_state)
     return optimizer
 
 
-def _built(kind: Any, groups: list[dict[str, Any]], **given: Any) -> Optimizer:
-    return aligned(kind(groups, **given))
+def _built(kind: Any, fused: bool, groups: list[dict[str, Any]], **given: Any) -> Optimizer:
+    parameters = [one for group in groups for one in group["params"]]
+    # of a slice of a larger tensor the step would take the memory in between
+    if fused and all(torch.empty_like(one, device="meta").stride() == one.stride() for one in parameters):
+        given |= {"fused": True}
+    optimizer = aligned(kind(groups, **given))
+    optimizer.register_load_state_dict_post_hook(partial(_take_steps, given.get("fused")))
+    return optimizer
 
 
-def _align_gradients(optimizer: Optimizer, *given: Any) -> None:
+def _take_steps(fused: bool | None, optimizer: Optimizer) -> None:
+    """As this run does, and not as the one did that wrote the checkpoint."""
+    for group in optimizer.param_groups:
+        group["fused"] = fused
+
+
+def _before_step(optimizer: Optimizer, *given: Any) -> None:
     for parameter in _parameters(optimizer):
         if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
             parameter.grad = _laid_out_as(parameter, parameter.grad)
+    if isinstance(optimizer, SGD):
+        for group in optimizer.param_groups:
+            if group["fused"] and group["momentum"]:
+                _begin_buffers(optimizer, [one for one in group["params"] if one.requires_grad])
+
+
+def _begin_buffers(optimizer: SGD, parameters: list[Tensor]) -> None:
+    """Where some parameters of a group have a buffer, begin those of the others: the fused step takes all or none."""
+    begun = [optimizer.state.get(one, {}).get(_BUFFER) is not None for one in parameters]
+    if any(begun) and not all(begun):
+        for parameter, there in zip(parameters, begun, strict=True):
+            if not there:
+                optimizer.state[parameter][_BUFFER] = torch.zeros_like(parameter)
 
 
 def _align_state(optimizer: Optimizer) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from pytorch_lightning.plugins.precision import MixedPrecision
 
 from transferlab import building, feeding, pretraining, recording, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
@@ -149,7 +150,8 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     on_cpu = trainer.strategy.root_device.type == "cpu"
     chosen = record["environment"]["runtime"]
     chosen["channels_last"] = runtime.channels_last(module, module.backbone, config.trainer.channels_last, on_cpu)
-    module.build_optimizer, chosen["fused"] = fused(module.build_optimizer, config.trainer, on_cpu)
+    unscales = bool(config.trainer.gradient_clip_val) and isinstance(trainer.precision_plugin, MixedPrecision)
+    module.build_optimizer, chosen["fused"] = fused(module.build_optimizer, config.trainer.fused, on_cpu, unscales)
     _log.info("%s", runtime.said(chosen))
     duplicates = _source_duplicates(folder, parts, source_data, [source, *taught])
     record["data"] = {**common.described[held], "source_weights": source, "source_duplicates": duplicates}

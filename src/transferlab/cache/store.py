@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 
 from transferlab.cache import segments
+from transferlab.cache.packing import UncacheableError
 from transferlab.cache.segments import ABOUT, Shelf
 from transferlab.files import try_lock
 
@@ -107,13 +108,15 @@ class Store:
         parts = self._parts(key)
         room = self.most - sum(entry["bytes"] for entry in self.entries())
         if len(parts) >= _SEGMENTS and sum(_size(part) for part in parts) <= room:
-            with suppress(CacheError):  # they do as well apart
+            with suppress(CacheError, UncacheableError, RuntimeError):  # they do as well apart
                 self._merge(key, parts, kind, about)
 
     def _merge(self, key: str, parts: Sequence[Path], kind: torch.dtype | None, about: Mapping[str, Any]) -> None:
         """Write segments again as one, and remove them; who has them open keeps what he has."""
         found = [segment for part in parts if (segment := segments.read(part)) is not None]
         digests = list(dict.fromkeys(digest for segment in found for digest in segment.digests))
+        if not digests:
+            return
         shelf, every = Shelf(found, digests), range(len(digests))
         cuts = [every[first : first + _ROWS] for first in range(0, len(every), _ROWS)]
         self._write(key, digests, ((shelf.fetch(cut), len(cut)) for cut in cuts), kind, about)
