@@ -123,19 +123,13 @@ class Store:
         for part in parts:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _write(
-        self,
-        key: str,
-        digests: Sequence[bytes],
-        batches: Iterable[tuple[Any, int]],
-        kind: torch.dtype | None,
-        about: Mapping[str, Any],
-    ) -> None:
+    def _write(self, key: str, *rows: Any) -> None:
+        """A segment of rows, as `segments.write` takes them."""
         with _disk():
             beside = Path(tempfile.mkdtemp(dir=self.folder / key, prefix="."))
         try:
             with _disk():
-                segments.write(beside, digests, batches, kind, about)
+                segments.write(beside, *rows)
                 os.chmod(beside, 0o755)  # mkdtemp gives 0700; the cache is for everybody
                 os.replace(beside, self.folder / key / beside.name.removeprefix("."))
         finally:
