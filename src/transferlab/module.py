@@ -170,7 +170,7 @@ class TransferModule(LightningModule):
         teachers = cast(Mapping[str, Teacher], self.teachers)
         taught = Lessons(teachers, target, self.strategy.taught, batch.get(TAUGHT, {}))
         weights = {name: net.weight for name, net in teachers.items()}
-        step = Step(self.backbone, self.head, self.task, observed, taught, weights)
+        step = Step(self.backbone, self.head, self.task, observed, taught, weights, progress)
         terms = {"task": self.task.loss(target.outputs, target.y)}
         for name, loss in self.losses.items():
             loss = cast(TransferLoss, loss)

@@ -1,12 +1,18 @@
 """Batches fetched from samples, here or by processes beside this one."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, TypeAlias
 
 import torch
 from torch.utils.data import DataLoader
 
+from transferlab.data.batches import Ticket
 from transferlab.data.samples import Deferred, InMemory, Samples
+from transferlab.data.turns import Training
+
+_AT_ONCE = 2**18
+"""Bytes of small batches that are gathered in one go: a table's batch takes less time than asking for it."""
 
 
 class Here:
@@ -26,8 +32,27 @@ class Here:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        for ticket in self.sampler:
-            yield self.dataset[ticket]
+        if (row := _row(self.dataset)) is None:
+            for ticket in self.sampler:
+                yield self.dataset[ticket]
+            return
+        tickets = iter(self.sampler)
+        while ticket := next(tickets, None):
+            more = islice(tickets, _AT_ONCE // (row * len(ticket.indices)))
+            yield from self._several([ticket, *more])
+
+    def _several(self, tickets: list[Ticket]) -> Iterator[Any]:
+        lengths = [len(ticket.indices) for ticket in tickets]
+        x, y, seeds = self.dataset[Ticket([one for ticket in tickets for one in ticket.indices], [])]
+        for part in zip(x.split(lengths), y.split(lengths), strict=True):
+            yield *part, seeds
+
+
+def _row(dataset: Any) -> int | None:
+    """Bytes of a training sample that lies in memory and is not changed; None: it is another."""
+    if not isinstance(dataset, Training) or dataset.augmentation or not isinstance(dataset.samples, InMemory):
+        return None
+    return max(dataset.samples.x[:1].nbytes, 1)
 
 
 Reading: TypeAlias = DataLoader[Any] | Here

@@ -110,6 +110,7 @@ class Step:
         observed: what became of each domain's batch.
         taught: what each teacher makes of the target's batch, computed where a loss reads it.
         weights: of the teachers.
+        progress: the share of training, in [0, 1), that is done before this step.
     """
 
     backbone: Backbone
@@ -118,6 +119,7 @@ class Step:
     observed: Mapping[str, Observation]
     taught: Mapping[str, Observation] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    progress: float = 0.0
 
     def by_teachers(self, formula: Callable[[str], Tensor]) -> Tensor:
         """The mean over teachers, each by its weight, of a formula of the teacher's name."""

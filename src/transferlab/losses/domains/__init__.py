@@ -1,0 +1,1 @@
+"""Losses that read a source and a target without labels: domain adaptation."""
