@@ -23,6 +23,7 @@ class DomainLoss(TransferLoss):
     """
 
     reads = frozenset({"source", "unlabeled"})
+    shares_classes = True
 
     def __init__(self, name: str, weight: Weight, stages: Sequence[str | int] | None = None) -> None:
         super().__init__(weight)
@@ -35,7 +36,9 @@ class DomainLoss(TransferLoss):
             InputError: the source has no data, or there is no such stage.
         """
         if "source" not in setting.classes:
-            raise InputError(f"loss '{self.name}' reads source data, but this source has none; choose e.g. source=mnist5k")
+            raise InputError(
+                f"loss '{self.name}' reads source data, but this source has none; choose e.g. source=mnist5k"
+            )
         if self.stages is not None:
             key = f"strategy.losses.{self.name}.stages"
             self.activations = readable(self.stages, setting.backbone, setting.example, key)
