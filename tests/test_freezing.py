@@ -5,6 +5,7 @@ import pytest
 
 from transferlab.errors import InputError
 from transferlab.freezing import (
+    backbone,
     chain_thaw,
     first_epochs,
     full,
@@ -23,6 +24,8 @@ STAGES = ("stem", "layer1", "layer2", "layer3", "head")
 TABLES = {
     "full": (full, ["s123h"] * 4),
     "linear_probe": (linear_probe, ["h"] * 4),
+    # Tzeng et al. 2017: the target's encoder, under the source's classifier
+    "backbone": (backbone, ["s123"] * 4),
     # Yosinski et al. 2014: the first n layers are copied and kept, the rest trains
     "top_0": (partial(top_k, k=0), ["h"] * 3),
     "top_1": (partial(top_k, k=1), ["3h"] * 3),

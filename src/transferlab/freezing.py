@@ -23,6 +23,11 @@ def linear_probe(stages: Sequence[str], epoch: int) -> set[str]:
     return {stages[-1]}
 
 
+def backbone(stages: Sequence[str], epoch: int) -> set[str]:
+    """Every stage but the head trains."""
+    return set(stages[:-1])
+
+
 def top_k(stages: Sequence[str], epoch: int, *, k: int) -> set[str]:
     """The last k stages and the head train; all keep the source's weights (cf. Yosinski et al. 2014, who redraw them).
 
