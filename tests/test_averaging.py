@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from transferlab import acting, cli
-from transferlab.averaging import Average, ema, recompute, swa
-from transferlab.backbones.small import convnet
+from transferlab.averaging import Average, adabn, ema, recompute, swa
+from transferlab.backbones.small import convnet, mlp
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.module import TransferModule
@@ -128,3 +130,50 @@ def test_the_net_that_is_kept_is_the_mean_of_the_epochs_ends(tmp_path, monkeypat
     # training itself went on from its own weights
     histories = [json.loads((run / "run.json").read_text())["history"] for run in (plain, swa_run)]
     assert [row["train/task_loss"] for row in histories[0]] == [row["train/task_loss"] for row in histories[1]]
+
+
+def apart(folder: Path) -> list[str]:
+    """Real digits as a source, and others, darker and without labels, as a target."""
+    images, y = load_digits(return_X_y=True)
+    images = (images / 16).reshape(-1, 1, 8, 8)
+    for name, part, light in (("source", slice(200), 1.0), ("target", slice(200, 400), 0.5)):
+        np.savez(folder / name, x_train=(light * images[part]).astype("float32"), y_train=y[part])
+    own = [f"target.data.path={folder}/target.npz", "target.labels=none"]
+    return ["source=npz", f"source.pretrain.target.data.path={folder}/source.npz", "target=npz", *own]
+
+
+def test_with_statistics_of_the_target_the_weights_are_the_last_and_the_statistics_torchs(tmp_path, monkeypatch):
+    read = []
+
+    def recomputed(backbone, batches):
+        read.append(list(batches))
+        recompute(backbone, read[-1])
+
+    monkeypatch.setattr(acting, "recompute", recomputed)
+    data = apart(tmp_path)
+    found, plain = (
+        torch.load(train(tmp_path, name, f"strategy={name}", *data) / "last.pt", weights_only=True)
+        for name in ("adabn", "source_only")
+    )
+    assert [sum(map(len, batches)) for batches in read] == [140] * EPOCHS  # what is no test sample of the target
+    theirs = convnet(ArrayInput.of(1, 8, 8), [4, 8])
+    theirs.load_state_dict({k.removeprefix("backbone."): v for k, v in plain.items() if k.startswith("backbone.")})
+    update_bn(read[-1], theirs)
+    for key, value in theirs.state_dict().items():
+        torch.testing.assert_close(found[f"backbone.{key}"], value)
+    assert all(torch.equal(found[key], plain[key]) for key in plain if "running" not in key and "tracked" not in key)
+    assert any(not torch.allclose(found[key], plain[key], rtol=0.1) for key in plain if "running_mean" in key)
+
+
+def test_without_a_memory_the_average_is_the_last_and_the_targets_statistics_read_the_target():
+    assert averaged(adabn(), [3.0, 1.0, 2.0]) == 2.0
+    assert adabn().studies == {"unlabeled"} and not swa(0.0, "recomputed").studies
+
+
+def test_a_net_without_batchnorm_has_no_statistics_of_the_target(tmp_path, capsys):
+    adabn().check(convnet(ArrayInput.of(1, 8, 8), [4]))
+    swa(0.0, "recomputed").check(mlp(ArrayInput.of(6), [5]))
+    words = ["strategy=adabn", "backbone=mlp", "backbone.input.shape=[1,8,8]", *apart(tmp_path), "tracker=none"]
+    assert cli.main(["train", *words, "selection=last", f"paths.runs={tmp_path}"]) == 1
+    assert "has no BatchNorm: choose another backbone" in capsys.readouterr().err
+    assert not list(tmp_path.glob("pretraining/*"))  # it is said before a source trains

@@ -18,21 +18,39 @@ class Averaging:
     Attributes:
         decay: of an exponential average over steps; None: all weights count alike, those at the end of each epoch.
         start: share of training after which averaging begins, in [0, 1).
-        batchnorm: statistics of BatchNorm layers that train: `averaged` like weights, or `recomputed` for the averaged
-            weights by a pass over the training samples after each epoch.
+        batchnorm: statistics of BatchNorm layers that train: `averaged` like weights, or taken anew for the averaged
+            weights after each epoch, `recomputed` by a pass over the training samples, or of the `target` by one over
+            its inputs without labels.
     """
 
     decay: float | None
     start: float
-    batchnorm: Literal["averaged", "recomputed"]
+    batchnorm: Literal["averaged", "recomputed", "target"]
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < 1:
             raise InputError(f"strategy.averaging.start={self.start}: a share of training in [0, 1)")
         if self.decay is not None and not 0 <= self.decay < 1:
             raise InputError(f"strategy.averaging.decay={self.decay}: a number in [0, 1)")
-        if self.batchnorm not in ("averaged", "recomputed"):
-            raise InputError(f"strategy.averaging.batchnorm={self.batchnorm}: 'averaged' or 'recomputed'")
+        if self.batchnorm not in ("averaged", "recomputed", "target"):
+            raise InputError(f"strategy.averaging.batchnorm={self.batchnorm}: 'averaged', 'recomputed' or 'target'")
+
+    @property
+    def studies(self) -> frozenset[str]:
+        """The domains whose training samples it goes through beside training."""
+        return frozenset({"unlabeled"} if self.batchnorm == "target" else ())
+
+    def check(self, backbone: nn.Module) -> None:
+        """See that there are the layers whose statistics are those of the target.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.batchnorm == "target" and not any(isinstance(module, _BatchNorm) for module in backbone.modules()):
+            raise InputError(
+                "strategy.averaging.batchnorm=target takes BatchNorm statistics of the target, and this backbone has "
+                "no BatchNorm: choose another backbone, or another strategy"
+            )
 
     def share(self, before: int) -> float:
         """How much a further set of weights counts in the average.
@@ -68,6 +86,15 @@ def swa(start: float, batchnorm: Literal["averaged", "recomputed"]) -> Averaging
         InputError: a number out of its range.
     """
     return Averaging(None, start, batchnorm)
+
+
+def adabn() -> Averaging:
+    """The last weights, with BatchNorm statistics of the target's inputs.
+
+    Li, Wang, Shi, Liu & Hou 2016, "Revisiting Batch Normalization For Practical Domain Adaptation" (arXiv:1603.04779),
+    algorithm 1.
+    """
+    return Averaging(0.0, 0.0, "target")
 
 
 class Average:

@@ -2,7 +2,8 @@ from math import tanh
 
 import pytest
 
-from transferlab.losses.weight import decay, ramp, warmup
+from transferlab.errors import InputError
+from transferlab.losses.weight import decay, delayed, ramp, warmup
 
 PROGRESS = [0.0, 0.05, 0.1, 0.25, 0.5, 0.9, 0.999]
 
@@ -32,3 +33,16 @@ def test_warmup_over_no_share_is_high_from_the_start():
 @pytest.mark.parametrize("progress", PROGRESS)
 def test_decay_falls_in_a_straight_line_to_zero(progress):
     assert decay(progress, high=2.0) == pytest.approx(2.0 - 2.0 * progress, abs=1e-12)
+
+
+def test_delayed_is_0_then_rises_in_a_straight_line_and_then_stays():
+    # Lee 2013: 0 up to T1 = 100, (t - T1) / (T2 - T1) * alpha up to T2 = 600, then alpha = 3
+    values = [delayed(t / 1000, high=3.0, start=0.1, end=0.6) for t in (0, 50, 100, 225, 350, 600, 999)]
+    assert values == pytest.approx([0, 0, 0, 0.75, 1.5, 3, 3])
+    assert [delayed(progress, high=2.0, start=0.5, end=0.5) for progress in (0.49, 0.5)] == [0.0, 2.0]
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.6, 0.1), (-0.1, 0.5), (0.5, 1.5)])
+def test_delayed_takes_shares_in_their_order(start, end):
+    with pytest.raises(InputError, match=rf"from start={start} to end={end}"):
+        delayed(0.5, high=1.0, start=start, end=end)
