@@ -1,0 +1,72 @@
+"""The guard beside the rules: predictions that have collapsed onto one class, or are far from the source's classes."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from transferlab.selection.seen import Seen, check, exact, finite
+
+_ROUND_OFF = 1e-12
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """What is wrong with the target's predicted classes.
+
+    Attributes:
+        label: the class that is predicted most often.
+        share: of the predictions that are this class, in [0, 1].
+        reason: a sentence, or part of one.
+    """
+
+    label: int
+    share: float
+    reason: str
+
+
+def collapse(seen: Seen, *, share: float, excess: float, distance: float) -> Collapse | None:
+    """Whether the target's predictions have collapsed; several rules, such as entropy and SND, score that highest.
+
+    They have if one class has at least `share` of the predictions, and `excess` more than of the source's labels; or
+    if the predicted classes lie further than `distance` from the source's. To `excess` and `distance` comes what N
+    draws from the source's classes would differ by in the mean, at most `sqrt((C - 1) / N) / 2`: of a few samples
+    nothing is said. A target whose classes truly differ from the source's as much is flagged too.
+
+    Args:
+        seen: its `target` and the labels of its `source_train` are read.
+        share: of the predictions, in [0, 1].
+        excess: of a class's share of the predictions over its share of the source's labels, in [0, 1].
+        distance: the total variation between the two, `sum |p - q| / 2`, in [0, 1]: the share of the predictions that
+            would have to change their class.
+
+    Returns:
+        None if they have not, or a logit is no number, for which every rule's score is NaN.
+
+    Raises:
+        InputError: there are no target inputs, or no source labels.
+    """
+    check("the guard against collapse", "target inputs", seen.target)
+    check("the guard against collapse", "source training samples", seen.source_train)
+    logits = exact(seen.target.logits)
+    if not finite(logits):
+        return None
+    classes = logits.shape[1]
+    predicted, prior = _shares(logits.argmax(1), classes), _shares(seen.source_train.y, classes)
+    label = int(predicted.argmax())
+    most, expected = float(predicted[label]), float(prior[label])
+    apart, chance = float((predicted - prior).abs().sum() / 2), sqrt((classes - 1) / len(logits)) / 2
+    told = f"{most:.0%} of the target's predictions are class {label}, as are {expected:.0%} of the source's labels"
+    if most >= share and most - expected >= excess + chance - _ROUND_OFF:
+        return Collapse(label, most, told)
+    if apart > distance + chance + _ROUND_OFF:
+        return Collapse(
+            label, most, f"the predicted classes lie {apart:.2f} from the source's (total variation); {told}"
+        )
+    return None
+
+
+def _shares(labels: Tensor, classes: int) -> Tensor:
+    """Of each class, (C,), in float64."""
+    return torch.bincount(labels.cpu().long(), minlength=classes).double() / len(labels)

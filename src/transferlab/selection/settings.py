@@ -1,0 +1,23 @@
+"""What is scored after each epoch beside the declared rule."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from transferlab.selection.collapse import Collapse
+from transferlab.selection.rules import Rule
+from transferlab.selection.seen import Seen
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The settings of `conf/rules`.
+
+    Attributes:
+        samples: of each part that rules look at, at most.
+        collapse: says whether predictions on the target have collapsed; None: nobody asks.
+        beside: rules by name, scored beside the declared one.
+    """
+
+    samples: int
+    collapse: Callable[[Seen], Collapse | None] | None
+    beside: Mapping[str, Rule] = field(default_factory=dict)
