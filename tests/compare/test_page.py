@@ -17,6 +17,8 @@ from transferlab.compare.page import curves
 from transferlab.compare.settings import SETTING
 from transferlab.errors import InputError
 
+TABLES = ("table", "verdicts", "honest", "rules", "diagnostics")
+WIDER = ("overall", "rule_quality", "trials", "efficiency")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -115,10 +117,10 @@ def test_names_of_the_data_are_text_in_the_markup_and_inert_in_the_json(comparis
     assert len(read.all("script")) == 4 and not read.all("img")
 
 
-@pytest.mark.parametrize("name", ["table", "verdicts", "honest", "diagnostics", "overall", "trials", "efficiency"])
+@pytest.mark.parametrize("name", TABLES + WIDER)
 def test_every_table_is_embedded_with_the_comparisons_own_numbers(comparison, embedded, name):
     frame, found = getattr(comparison, name), embedded[name]
-    wider = name in ("overall", "trials", "efficiency")
+    wider = name in WIDER
     for column in frame.columns if wider else frame.columns.drop(SETTING):
         for own, other in zip(frame[column], found[column], strict=True):
             missing = own is None or own != own or own in (np.inf, -np.inf)

@@ -6,7 +6,7 @@ import shutil
 import time
 
 import pytest
-from page_studies import BREAKOUT, BUDGETS, EPOCHS, HOSTILE, SEEDS, STRATEGIES, TARGETS, rich, smallest
+from page_studies import BREAKOUT, BUDGETS, EPOCHS, HOSTILE, RULES, SEEDS, STRATEGIES, TARGETS, rich, smallest
 
 from transferlab.compare import page
 
@@ -141,7 +141,8 @@ def opened(tab, file):
 
 def test_it_renders_its_sections_and_a_row_for_each_strategy_of_each_setting(opened, comparison):
     assert opened.texts("h1") == ["made_up"]
-    sections = ["Winners", "Table", "Plots", "Over all settings", "Runs", "Left out", "How it was computed"]
+    sections = ["Winners", "Table", "Plots", "Over all settings", "Selection rules"]
+    sections += ["Runs", "Left out", "How it was computed"]
     assert opened.texts("main > section > h2") == sections
     assert opened.count("#strategies table") == SETTINGS
     first = [text for text in opened.texts("#strategies table:first-of-type tbody th")[:ROWS]]
@@ -196,6 +197,21 @@ def test_the_tables_are_filtered_by_words_and_by_setting(opened):
     opened.choose("#strategies select", "2")
     shown = [node for node in opened.all("#strategies .tabled") if node.is_displayed()]
     assert [node.find_element("tag name", "caption").text for node in shown] == [opened.js("data.settings[2]")]
+
+
+def test_selection_rules_are_a_table_and_one_more_for_each_setting(opened, comparison):
+    assert opened.count("#rules table") == 1 + SETTINGS
+    assert opened.texts("#rules .tabled:nth-child(2) tbody th") == [*RULES]
+    said = comparison.rule_quality.iloc[0]
+    cells = opened.texts("#rules .tabled:nth-child(2) tbody tr:first-child td")
+    gap = comparison.metric.text(said["gap"], "+").replace("-", MINUS)
+    flagged = f"{said['collapsed']} of {said['runs_in_all']}"
+    assert cells == [str(said["runs"]), f"{said['correlation']:.2f}", gap, flagged, DASH]  # there is no source_only
+    assert opened.texts("#rules .tabled:nth-child(3) thead th") == ["strategy", *RULES, "oracle"]
+    first = comparison.table["strategy"][:ROWS].tolist()
+    assert opened.texts("#rules .tabled:nth-child(3) tbody th") == first
+    means = comparison.rules[comparison.rules["strategy"] == first[0]]["mean"][: len(RULES) + 1]
+    assert opened.texts("#rules .tabled:nth-child(3) tbody tr:first-child td") == [f"{100 * x:.1f}" for x in means]
 
 
 def test_the_runs_are_paged_and_found_by_their_config(opened, comparison):
@@ -411,6 +427,7 @@ def test_one_run_of_one_seed_without_a_history_has_sentences_where_nothing_can_b
     for plot, sentence in sentences.items():
         assert tab.texts(f"#plot-{plot} p") == [sentence]
         assert tab.count(f"#plot-{plot} .cartesianlayer") == 0
+    assert tab.texts("#rules p") == ["No run says what other rules would have chosen (rules=all asks for it)."]
     assert "Nothing: every record that was found is compared." in tab.texts("#left-out p")
     tab.one("#runs button.open").click()
     assert "The record has no history of its epochs." in tab.texts("#run figure p")

@@ -59,11 +59,13 @@ def test_what_is_no_number_is_null_as_on_disk():
     found = record(
         status="finished",
         forgetting={"before": float("nan"), "after": 0.5},
+        rules={"bnm": {"score": "NaN", "collapsed": False, "test/accuracy": 0.5}},
         **{"selected/a": "NaN", "cost/b": "Infinity"},
     )
     assert found["metrics"]["selected"] == {"a": None}
     assert found["cost"] == {"b": None}
     assert found["forgetting"] == {"before": None, "after": 0.5}
+    assert found["rules"] == {"bnm": {"score": None, "collapsed": False, "test/accuracy": 0.5}}
     (row,) = epochs([{"_step": 0, "epoch": 0, "val/loss": "NaN", "trainer/global_step": 4}], [])
     assert row["val/loss"] is None
 

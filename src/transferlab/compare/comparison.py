@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from transferlab.compare import aggregate, budgets, curves, ranks, table, verdicts
+from transferlab.compare import aggregate, budgets, curves, ranks, rules, table, verdicts
 from transferlab.compare.curves import Band, Key, Timeline
 from transferlab.compare.explain import diagnostics_of, winners
 from transferlab.compare.honesty import honest
 from transferlab.compare.metric import Metric
-from transferlab.compare.notes import notes_of
+from transferlab.compare.notes import notes_of, rule_notes
 from transferlab.compare.ranks import Ranks
 from transferlab.compare.records import Study
 from transferlab.compare.settings import SETTING
@@ -32,6 +32,8 @@ class Comparison:
             for a single setting.
         ranks: Friedman and Nemenyi, or None.
         honest: one row a strategy (`honesty.honest`).
+        rules: one row a strategy and selection rule (`rules.means`); empty where no run says what rules would choose.
+        rule_quality: one row a rule (`rules.quality`).
         trials: expected score after k tuning trials (`budgets.trials`); empty where nothing was tuned.
         bands: by setting and strategy, curves by history key.
         timelines: by setting and strategy, what trained when.
@@ -50,6 +52,8 @@ class Comparison:
     overall: pd.DataFrame
     ranks: Ranks | None
     honest: pd.DataFrame
+    rules: pd.DataFrame
+    rule_quality: pd.DataFrame
     trials: pd.DataFrame
     bands: Mapping[Key, Mapping[str, Band]]
     timelines: Mapping[Key, Timeline]
@@ -78,7 +82,9 @@ def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("s
     by_strategy = by == ("strategy",)
     tuned = any(budgets.is_tuned(place.varying) for place in study.places.values())
     judged = verdicts.verdicts(runs if by_strategy else runs[:0], study.runs, metric.sign)
-    rules = runs["run_id"].map(lambda name: (study.runs[name].metrics["selected"] or {}).get("rule", "not said"))
+    declared = runs["run_id"].map(lambda name: (study.runs[name].metrics["selected"] or {}).get("rule", "not said"))
+    ruled = rules.chosen(study)
+    judged_rules = rules.quality(ruled, study.runs, metric.sign)
     measured = diagnostics_of(runs, study.runs)
     one_each = runs if not _tuned_apart(study) else runs[:0]
     overall, ranked, left = _overall(one_each, study, summary, chosen, metric.sign)
@@ -91,14 +97,16 @@ def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("s
         verdicts=judged,
         overall=overall,
         ranks=ranked,
-        honest=honest(runs, rules),
+        honest=honest(runs, declared),
+        rules=rules.means(ruled),
+        rule_quality=judged_rules,
         trials=budgets.trials(runs if by_strategy and tuned else runs[:0], study.runs, metric.sign),
         bands=curves.bands(runs, study.runs),
         timelines=curves.timelines(runs, study.runs),
         efficiency=curves.efficiency(summary, runs, study.runs),
         diagnostics=measured,
         winners=winners(summary, judged, measured, runs, metric, chosen),
-        notes=notes_of(study, summary, chosen, baseline, left, metric),
+        notes=(*notes_of(study, summary, chosen, baseline, left, metric), *rule_notes(ruled, judged_rules, study)),
     )
 
 

@@ -3,6 +3,7 @@
 import re
 
 from transferlab.compare.comparison import Comparison
+from transferlab.compare.sheets.rules import rule_quality, rules
 from transferlab.compare.sheets.scores import AGAINST, summary
 from transferlab.compare.sheets.sheet import Sheet
 from transferlab.compare.verdicts import FEWEST_SEEDS
@@ -34,11 +35,13 @@ _TOKENS = re.compile(r"->|(?<!\w)-(?=\d)|[\\_%&#${}~^<>|\"`\[\]*]")
 
 
 def latex(comparison: Comparison) -> str:
-    r"""One table a setting: scores, differences to the baseline, p and the verdict against scratch.
+    r"""One table a setting: scores, differences to the baseline, p and the verdict against scratch; selection rules.
 
     The tables are made to be read with `\input`; they need the packages booktabs and graphicx.
     """
-    return _HEAD + "\n".join(_table(sheet, at, comparison) for at, sheet in enumerate(summary(comparison), 1))
+    told = [(sheet, _caption(comparison)) for sheet in summary(comparison)]
+    told += [(sheet, sheet.note) for sheet in (*rules(comparison), *rule_quality(comparison))]
+    return _HEAD + "\n".join(_table(sheet, at, caption) for at, (sheet, caption) in enumerate(told, 1))
 
 
 def escaped(text: object) -> str:
@@ -56,8 +59,8 @@ def _letter(letter: str) -> str:
     return letter if known else rf"\texttt{{U+{ord(letter):04X}}}"
 
 
-def _table(sheet: Sheet, number: int, comparison: Comparison) -> str:
-    left = ("strategy", AGAINST)
+def _table(sheet: Sheet, number: int, caption: str) -> str:
+    left = ("strategy", "rule", AGAINST)
     kept = [at for at, head in enumerate(sheet.columns) if head != "seconds"]
     aligned = "".join("l" if sheet.columns[at] in left else "r" for at in kept)
     rows = [[escaped(row[at]) for at in kept] for row in (sheet.columns, *sheet.rows)]
@@ -66,7 +69,7 @@ def _table(sheet: Sheet, number: int, comparison: Comparison) -> str:
     return rf"""
 \begin{{table}}
 \centering
-\caption{{{escaped(sheet.title)}. {escaped(_caption(comparison))}}}
+\caption{{{escaped(sheet.title)}. {escaped(caption)}}}
 \label{{tab:comparison-{number}}}
 % no wider than the text, whatever the strategies are called
 \resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}{{%

@@ -6,8 +6,10 @@ import pandas as pd
 
 from transferlab.compare.metric import Metric
 from transferlab.compare.records import Study
+from transferlab.compare.rules import ORACLE
 from transferlab.compare.settings import SETTING
-from transferlab.compare.verdicts import FEWEST_SEEDS
+from transferlab.compare.verdicts import FEWEST_SEEDS, SOURCE_ONLY
+from transferlab.compare.wording import listed
 
 
 def notes_of(
@@ -46,6 +48,32 @@ def notes_of(
     if others := sum(item.kind in ("no metric", "no number") for item in study.left_out):
         notes.append(f"{others} finished runs have no {metric.name} and are left out; --metric names another.")
     return tuple(notes)
+
+
+def rule_notes(ruled: pd.DataFrame, quality: pd.DataFrame, study: Study) -> list[str]:
+    """What to mind of selection rules; nothing where no run says what they would have chosen.
+
+    Args:
+        ruled: as `rules.chosen` gives it.
+        quality: as `rules.quality` gives it.
+        study: that both are of.
+    """
+    if quality.empty:
+        return []
+    tested = set(ruled.loc[ruled["score"].notna() & (ruled["rule"] != ORACLE), "run_id"])
+    without = [name for name in study.table["run_id"] if name not in tested]
+    notes = []
+    if without:
+        notes.append(
+            f"{len(without):,} of {len(study.table):,} runs have no {study.metric} of what each selection rule would "
+            f"have chosen (rules=all with oracle=true gives it) and count for none: {listed(without)}."
+        )
+    if tested and not quality["cells"].any():
+        notes.append(
+            f"No strategy has {SOURCE_ONLY} beside it with its setting, budget and seeds, so that the overhead of "
+            "honesty of selection rules is not known."
+        )
+    return notes
 
 
 def _few(table: pd.DataFrame, baseline: str) -> list[str]:

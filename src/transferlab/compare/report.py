@@ -78,6 +78,8 @@ def numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
         "verdicts": comparison.verdicts,
         "overall": comparison.overall,
         "honest": comparison.honest,
+        "rules": comparison.rules,
+        "rule_quality": comparison.rule_quality,
         "trials": comparison.trials,
         "efficiency": comparison.efficiency,
         "diagnostics": comparison.diagnostics,

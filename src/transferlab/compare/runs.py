@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
@@ -17,7 +17,7 @@ from transferlab.results import COMPUTING
 # What does not make a run another one to compare: where it lies, who watches it, what is measured beside it.
 _NOT_COMPARED = frozenset(
     {"seed", "study", "paths", "tracker", "axes", "workers", "cache"}
-    | {"diagnostics", "oracle", "twins", "hydra", "defaults"}
+    | {"diagnostics", "oracle", "rules", "twins", "hydra", "defaults"}
 )
 _ROUND_OFF = tuple(f"trainer.{key}" for key in COMPUTING)
 # of an epoch, what is no number that makes a curve
@@ -56,6 +56,7 @@ class Run:
         forgetting: source accuracy before and after, where it was measured.
         curves: its epochs.
         labels_seen: how many labels of the target, where the record says so.
+        rules: by selection rule, what it would have chosen: `epoch`, `score`, `collapsed`, `test/accuracy`, ...
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class Run:
     forgetting: Mapping[str, Any] | None
     curves: Curves
     labels_seen: int | None = None
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def seed(self) -> Any:
@@ -107,6 +109,7 @@ def run_of(record: Mapping[str, Any], where: str) -> Run:
         forgetting=_scores(record.get("forgetting")),
         labels_seen=(record.get("data") or {}).get("labels_seen"),
         curves=_curves(record.get("history") or []),
+        rules={intern(rule): _ruled(epoch) for rule, epoch in (record.get("rules") or {}).items()},
     )
 
 
@@ -114,6 +117,13 @@ def _scores(epoch: Any) -> dict[str, Any] | None:
     if epoch is None:
         return None
     return {key: value if key == "rule" else _number(key, value) for key, value in epoch.items()}
+
+
+def _ruled(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(collapsed := epoch.get("collapsed", False), bool):
+        raise TypeError(f"collapsed is {collapsed!r}, neither true nor false")
+    numbers = {intern(key): _number(key, value) for key, value in epoch.items() if key != "collapsed"}
+    return {**numbers, "collapsed": collapsed}
 
 
 def _number(name: str, value: Any) -> float | None:

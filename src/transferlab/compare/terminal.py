@@ -13,6 +13,7 @@ from rich.text import Text
 from transferlab.compare.comparison import Comparison
 from transferlab.compare.reading import LeftOut
 from transferlab.compare.sheets.beyond import overall
+from transferlab.compare.sheets.rules import rule_quality
 from transferlab.compare.sheets.scores import AGAINST, summary
 from transferlab.compare.sheets.sheet import Sheet
 from transferlab.compare.verdicts import HARMS, NO_EVIDENCE, TRANSFERS
@@ -27,13 +28,13 @@ _GAP = 2  # letters between columns
 
 
 def show(comparison: Comparison, console: Console) -> None:
-    """Print the summary of each setting, who won and why, what to mind, and what is left out.
+    """Print the summary of each setting, what all of them say, who won and why, what to mind, and what is left out.
 
     Args:
         comparison: as `comparison.analyse` gives it.
         console: of any width; columns are left out before a number is cut.
     """
-    for sheet in (*summary(comparison), *overall(comparison)):
+    for sheet in (*summary(comparison), *overall(comparison), *rule_quality(comparison)):
         _table(sheet, console)
     for setting, words in comparison.winners.items():
         console.print(Text(one_line(setting), style="bold"), soft_wrap=True)
@@ -64,7 +65,7 @@ def fitting(sheet: Sheet, width: int) -> tuple[Sheet, list[int], tuple[str, ...]
     """What of a sheet fits a width: its columns, how wide each is, and which had to go.
 
     Args:
-        sheet: with a column of strategies first.
+        sheet: with a column of names first.
         width: of the terminal, in letters.
     """
     dropped: list[str] = []
@@ -109,7 +110,7 @@ def _table(sheet: Sheet, console: Console) -> None:
     shown = Table(title=Text(sheet.title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False,
                   show_edge=False, collapse_padding=True)  # fmt: skip
     for head, width in zip(sheet.columns, widths, strict=True):
-        left = head in (_NAMES, AGAINST)
+        left = head in (_NAMES, "rule", AGAINST)
         shown.add_column(
             Text("\n".join(wrap(head, width))),
             justify="left" if left else "right",

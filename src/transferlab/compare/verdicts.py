@@ -14,7 +14,8 @@ TRANSFERS, NO_EVIDENCE, HARMS = "transfers", "no evidence", "harms"
 FEWEST_SEEDS = 3
 # The twin that learns from the target alone, and the first found of those that take the source as it is.
 TARGET_ONLY = "scratch"
-SOURCE_AS_IT_IS = ("source_only", "linear_probe")
+SOURCE_ONLY = "source_only"
+SOURCE_AS_IT_IS = (SOURCE_ONLY, "linear_probe")
 # A twin must agree in these; its learning rate may be its own, as its strategy is.
 _BUDGET_AND_DATA = ("target.", "backbone.", "task.", "trainer.max_epochs", "trainer.max_steps", "batch_size")
 
@@ -39,7 +40,7 @@ def verdicts(runs: pd.DataFrame, records: Mapping[str, Run], sign: int = 1) -> p
     for setting, group in runs.groupby(SETTING, sort=False):
         judged = [
             (twins, *one)
-            for twins in ((TARGET_ONLY,), SOURCE_AS_IT_IS)
+            for twins in _kinds(records[group["run_id"].iloc[0]])
             for one in _judged(group, _candidates(runs, group, twins, records), twins, records)
         ]
         family = sum(twin is not None for *_, twin, _ in judged)
@@ -51,13 +52,19 @@ def verdicts(runs: pd.DataFrame, records: Mapping[str, Run], sign: int = 1) -> p
     return pd.DataFrame(rows, columns=[*columns, "reason"])
 
 
+def _kinds(run: Run) -> Sequence[tuple[str, ...]]:
+    """The twins that can be: a target without labels is nothing to learn from alone."""
+    alone = () if run.config.get("target.labels") == "none" else ((TARGET_ONLY,),)
+    return (*alone, SOURCE_AS_IT_IS)
+
+
 def _judged(
     group: pd.DataFrame, candidates: pd.DataFrame, twins: Sequence[str], records: Mapping[str, Run]
 ) -> list[tuple[str, pd.DataFrame, pd.DataFrame | None, str]]:
     """Each strategy that is no such twin itself: its name, its runs, its twin's, or why there are none."""
     variants = [part for _, part in candidates.groupby([*SETTING, "strategy"])] if len(candidates) else []
     return [
-        (str(name), part, *_twin(part, variants, records))
+        (str(name), part, *twin_of(part, variants, records))
         for name, part in group.groupby("strategy")
         if part["method"].iloc[0] not in (TARGET_ONLY, *twins)
     ]
@@ -82,10 +89,16 @@ def _candidates(
     return elsewhere[alike]
 
 
-def _twin(
+def twin_of(
     part: pd.DataFrame, variants: Sequence[pd.DataFrame], records: Mapping[str, Run]
 ) -> tuple[pd.DataFrame | None, str]:
-    """The variant of the twin that has the strategy's budget and data, or why there is none."""
+    """The variant of the twin that has the strategy's budget and data, or why there is none.
+
+    Args:
+        part: the runs of a strategy.
+        variants: of the twin, the runs of each.
+        records: the runs, by id.
+    """
     if not variants:
         return None, "not run; twins=true adds it to a sweep"
     own, reason = part["run_id"].iloc[0], ""

@@ -12,9 +12,9 @@ from transferlab.compare.page.curves import Floats, bands_of, curves_of, timelin
 from transferlab.compare.page.values import Columns, columns, plain
 from transferlab.compare.settings import SETTING
 
-_BY_SETTING = ("table", "verdicts", "honest", "diagnostics")
+_BY_SETTING = ("table", "verdicts", "honest", "rules", "diagnostics")
 # their settings are wider: what is tuned, or the label budget, is no part of them
-_TABLES = (*_BY_SETTING, "overall", "trials", "efficiency")
+_TABLES = (*_BY_SETTING, "overall", "rule_quality", "trials", "efficiency")
 
 
 def data_of(comparison: Comparison) -> tuple[dict[str, Any], str]:

@@ -29,6 +29,7 @@ strategiesSection(byId("strategies"));
 plotsSection(byId("plots"));
 overallSection(byId("overall"));
 rankPlot(byId("overall"));
+rulesSection(byId("rules"));
 runsSection(byId("runs"));
 leftOutSection(byId("left-out"));
 redrawAll();

@@ -5,6 +5,7 @@ import pandas as pd
 from transferlab.compare.comparison import Comparison
 from transferlab.compare.sheets.beyond import diagnostics, left_out, overall, ranks
 from transferlab.compare.sheets.costs import cost, efficiency, selection, tuning
+from transferlab.compare.sheets.rules import rule_quality, rules
 from transferlab.compare.sheets.scores import differences, scores, summary, verdicts
 from transferlab.compare.sheets.sheet import Sheet
 
@@ -19,6 +20,8 @@ HEADINGS = {
     "verdicts": "Does it transfer?",
     "cost": "Cost",
     "selection": "Selection",
+    "rules": "Selection rules",
+    "rule_quality": "Selection rules against the oracle",
     "tuning": "Tuning",
     "efficiency": "Labels",
     "diagnostics": "Diagnostics",
@@ -34,6 +37,8 @@ _TOPICS = (
     verdicts,
     cost,
     selection,
+    rules,
+    rule_quality,
     tuning,
     efficiency,
     diagnostics,
