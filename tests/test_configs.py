@@ -42,7 +42,11 @@ HYDRAS_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
 STRATEGIES = [name for group, name in OPTIONS if group == "strategy"]
 # What a strategy must be given.
-GIVEN = {"semantic_loss": ["strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]"]}
+GIVEN = {
+    "semantic_loss": ["strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]"],
+    **{name: ["strategy.solver.source_labels=10"] for name in ("coral", "kmm", "tca")},
+    "subspace_alignment": ["strategy.solver.adapt.components=4"],  # of 8 features
+}
 # What goes with no convnet; tests/matrix runs it on a net that it goes with.
 ELSEWHERE = {"vpt": "a convnet has no blocks that attend over tokens"}
 DIGITS = ["source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10"]
@@ -53,6 +57,11 @@ TINY = [
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
     "tracker=none",
+]
+# A target without labels cannot be its own source.
+ADAPTING = [
+    *("source=mnist5k", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10", "target.labels=none"),
+    *("selection=last", "+trainer.limit_train_batches=3"),
 ]
 STEPS = 3  # 6 labels of each of 10 classes, round(0.2 * 6) = 1 of them held out: 50 samples by 16, and 2 that remain
 
@@ -149,10 +158,26 @@ def every_strategy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """The record of each strategy."""
     runs = tmp_path_factory.mktemp("every")
     net = ["backbone=convnet", "backbone.input.shape=[1,8,8]", "backbone.widths=[4,8]"]
-    alone = ",".join(name for name in STRATEGIES if name not in GIVEN | ELSEWHERE)
-    for words in (["-m", f"strategy={alone}"], *([f"strategy={name}", *given] for name, given in GIVEN.items())):
-        assert cli.main(["train", *words, *net, *DIGITS, *TINY, f"paths.runs={runs}"]) == 0
+    alone = [name for name in STRATEGIES if name not in GIVEN | ELSEWHERE]
+    lists = [
+        (DIGITS, [name for name in alone if not adapts(name)]),
+        (ADAPTING, [name for name in alone if adapts(name)]),
+    ]
+    words = [["-m", f"strategy={','.join(names)}", *TINY, *data] for data, names in lists]
+    for name, given in GIVEN.items():
+        words.append([f"strategy={name}", *given, *TINY, *(ADAPTING if adapts(name) else DIGITS)])
+    for more in words:
+        assert cli.main(["train", *more, *net, f"paths.runs={runs}"]) == 0
     return records(runs)
+
+
+def adapts(strategy: str) -> bool:
+    """Whether a strategy is there for targets without labels."""
+    node = OmegaConf.load(CONF / "strategy" / f"{strategy}.yaml")
+    losses = [str(one).rpartition(": ")[2] for one in node.defaults if "loss@" in str(one)]
+    losses = [name.strip("'} ") for name in losses]
+    named = [OmegaConf.load(CONF / "strategy" / "loss" / f"{name}.yaml")._target_ for name in losses]
+    return node.get("target_labels") == "unused" or any(".losses.domains." in one for one in named)
 
 
 def records(runs: Path) -> dict[str, dict]:
@@ -165,11 +190,14 @@ def assert_trained(record: dict) -> None:
     assert record["status"] == "finished", record["reason"]
     assert record["cost"]["samples"] >= (STEPS - 1) * 16
     solver = record["config"]["strategy"]["solver"]
-    assert len(record["history"]) == (1 if solver is None else len(solver["penalties"]))
+    assert len(record["history"]) == len((solver or {}).get("penalties", [0]))
     for row in record["history"]:
-        assert all(isfinite(row[f"train/{name}_loss"]) for name in ("task", *record["config"]["strategy"]["losses"]))
+        terms = [*(["task"] if record["data"]["labels_seen"] else []), *record["config"]["strategy"]["losses"]]
+        assert all(isfinite(row[f"train/{name}_loss"]) for name in terms)
     assert 0 <= record["metrics"]["selected"]["test/accuracy"] <= 1
-    assert 0 < record["cost"]["trainable_parameters"] <= record["cost"]["total_parameters"]
+    parameters = record["cost"]["trainable_parameters"]
+    # of a classifier on features the net has none
+    assert (0 < parameters <= record["cost"]["total_parameters"]) == ("adapt" not in (solver or {})), parameters
 
 
 @pytest.mark.slow

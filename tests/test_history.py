@@ -38,7 +38,7 @@ def module(seed=0, freezing=full, losses=None):
     torch.manual_seed(seed)
     backbone = mlp(ArrayInput.of(5), [6, 4])
     task = Classification(nn.Linear, "accuracy", None, 0.0, 0.0, "cross_entropy")
-    strategy = Strategy(freezing, losses or {}, "source", "new", 1.0, "still", None, {}, None, None, None)
+    strategy = Strategy(freezing, losses or {}, "source", "new", 1.0, "still", None, {}, None, None, None, "used", None)
     schedule = Schedule(cosine, 0.0, "per_stage")
     head = task.build_head(backbone, 3, torch.zeros(2, 5))
     return TransferModule(backbone, head, task, strategy, partial(torch.optim.SGD, lr=0.1), schedule, 3, seed)

@@ -108,7 +108,9 @@ def transfer_module(
     losses = losses or {}
     for loss in losses.values():
         loss.prepare(Setting(backbone, head, task, {"target": CLASSES, "source": source_classes}, example, True))
-    strategy = Strategy(freezing, losses, "source", "new", lr_decay, frozen_batchnorm, None, {}, None, None, None)
+    strategy = Strategy(
+        freezing, losses, "source", "new", lr_decay, frozen_batchnorm, None, {}, None, None, None, "used", None
+    )
     schedule = Schedule(cosine, 0.0, clock)
     return TransferModule(backbone, head, task, strategy, optimizer or sgd(), schedule, CLASSES, seed=0)
 

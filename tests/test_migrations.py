@@ -142,6 +142,7 @@ def test_a_config_of_the_first_version_says_what_todays_does_of_the_same_choices
         "oracle",
         "twins",
         "cache",
+        "rules",
     )  # a run that says nothing of them has none of them
     ours, theirs = (flat({k: v for k, v in one.items() if k not in beside}) for one in (filled, today))
     assert ours == theirs
@@ -200,6 +201,8 @@ def test_what_is_filled_in_is_what_did_the_same_before():
                     "missing_labels": 0.0,
                     "missing_values": 0.0,
                     "fitted_on": "target",
+                    "source_test": 0.0,
+                    "label_space": "same",
                 }
             }
         }

@@ -37,6 +37,8 @@ def strategy(**changes):
         "averaging": None,
         "interpolation": None,
         "solver": None,
+        "target_labels": "used",
+        "views": None,
     }
     return Strategy(**(parts | changes))
 

@@ -23,10 +23,17 @@ from transferlab.optim import set_rates
 
 
 class Studies(Callback):
-    """Lets losses go through training splits before the first step; a checkpoint holds what they found."""
+    """Lets losses go through training splits before the first step, to be kept in checkpoints, or before each epoch."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Net and data lie where the run trains."""
+        self._study(trainer, pl_module, lambda loss: bool(loss.studies) and not loss.studied)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The weights are those that the epoch begins with."""
+        self._study(trainer, pl_module, lambda loss: bool(loss.restudies))
+
+    def _study(self, trainer: Trainer, pl_module: LightningModule, due: Callable[[TransferLoss], bool]) -> None:
         assert isinstance(pl_module, TransferModule)
         data = cast(TransferData, cast(Any, trainer).datamodule)
 
@@ -37,10 +44,11 @@ class Studies(Callback):
         teachers = cast(Mapping[str, Teacher], pl_module.teachers)
         study = Study(pl_module.backbone, pl_module.head, pl_module.task, teachers, batches)
         for loss in cast(Iterable[TransferLoss], pl_module.losses.values()):
-            if loss.studies and not loss.studied:
+            if due(loss):
                 with undisturbed(pl_module):
                     loss.study(study)
-                loss.studied.fill_(True)
+                if loss.studies:
+                    loss.studied.fill_(True)
 
 
 class Listening(Callback):
@@ -121,14 +129,16 @@ class Averager(Callback):
         module = cast(TransferModule, pl_module)
         stepped, self._steps = trainer.global_step > self._steps, trainer.global_step
         begun = trainer.global_step > self.averaging.start * trainer.estimated_stepping_batches
-        if begun and (trainer.is_last_batch if self.averaging.decay is None else stepped):
+        # of an average without a memory the last set alone counts
+        if begun and (stepped if self.averaging.decay else trainer.is_last_batch):
             self.average.add(weights(module), self.averaging.share(self.average.count))
         if trainer.is_last_batch and self.average.count:
             self._training = {key: value.clone() for key, value in weights(module).items()}
             module.load_state_dict(self.average.state, strict=False)
-            if self.averaging.batchnorm == "recomputed":
+            if self.averaging.batchnorm != "averaged":
                 data = cast(TransferData, cast(Any, trainer).datamodule)
-                batches = data.studied("target", data.batch_size)
+                domain = next(iter(self.averaging.studies or data.domains))
+                batches = data.studied(domain, data.batch_size)
                 recompute(module.backbone, (trainer.strategy.batch_to_device(batch)[0] for batch in batches))
             self._shown = {key: value.clone() for key, value in weights(module).items()}
 

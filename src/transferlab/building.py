@@ -28,7 +28,8 @@ from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule, start_random_state
 from transferlab.prefix.entering import PrefixCache
 from transferlab.prefix.settings import OFF, Settings
-from transferlab.starting import carry_head, starter
+from transferlab.selection.settings import Rules
+from transferlab.starting import carry_head, check_names, starter
 from transferlab.stepping import Epoch
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
@@ -125,7 +126,8 @@ def module(
     """
     if strategy.head == "source" and not from_source:
         raise InputError("strategy.head=source: this run starts from no source, so there is no head to go on with")
-    task = fitted(task, parts.train.y, len(parts.classes))
+    # where no label of the target is trained on, those of the source are
+    task = fitted(task, parts.train.y if len(parts.train) or not source else source.train.y, len(parts.classes))
     source_task = fitted(task, source.train.y, len(source.classes)) if source else None
     start_random_state(config.seed, "head")
     input = inputs(config)
@@ -137,9 +139,13 @@ def module(
     if start is not None and strategy.start == "source" and (weights is not None or not from_source):
         start.initialise(backbone, parts.classes, input)
     if strategy.head == "source" and weights is not None:
+        if not len(parts.train):
+            check_names(weights, parts.classes)
         carry_head(head, weights)
     head_from_source = strategy.head == "source" or getattr(head, "from_source", False)
     classes = {"target": len(parts.classes)} | ({"source": len(source.classes)} if source else {})
+    if strategy.averaging is not None:
+        strategy.averaging.check(backbone)
     for key, loss in strategy.losses.items():
         start_random_state(config.seed, "loss", key)
         setting = Setting(
@@ -151,6 +157,13 @@ def module(
     return TransferModule(
         backbone, head, task, strategy, optimizer, schedule, len(parts.classes), config.seed, teachers
     )
+
+
+def rules(config: DictConfig) -> Rules:
+    """What selects by no target label; a source's own run, and one from before there were any, has none of it."""
+    if "rules" not in config:
+        return Rules(0, None)
+    return Rules(**{key: build(node) if key != "samples" else node for key, node in config.rules.items()})
 
 
 def diagnostics(config: DictConfig) -> settings.Settings:

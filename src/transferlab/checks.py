@@ -10,14 +10,16 @@ from transferlab.errors import InputError, nearest
 # Keys whose values are of several kinds by meaning: `labels: all | 10 | 0.1`.
 _MANY_KINDS = frozenset(
     {"labels", "study", "strategy", "precision", "devices", "deterministic", "channels_last", "fused", "threads"}
-    | {"weight", "label", "text"}
+    | {"weight", "label", "text", "test"}
 )
 
 # Keys that take one of a few words; whoever builds from them checks too, but only once torch is there.
 _WORDS = {
     "strategy.start": ("source", "random"),
+    "target.label_space": ("same", "partial", "open"),
     "strategy.head": ("new", "source"),
     "strategy.frozen_batchnorm": ("still", "trains"),
+    "strategy.target_labels": ("used", "unused"),
     "strategy.adapter.save": ("alone", "merged"),
     "strategy.adapter.form": ("series", "parallel"),
     "strategy.losses.source_task.head": ("shared", "own"),

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from transferlab.backbones.base import Backbone
+from transferlab.data.loading import size
 from transferlab.module import TransferModule
 
 Result = TypeVar("Result")
@@ -53,7 +54,7 @@ class Flops(Callback):
         """Begin to count, if no step of these stages has been counted."""
         if batch_idx or self.knows(pl_module):
             return
-        self._counter = _Counter(display=False, custom_mapping=_FORMULAS)
+        self._counter = _Counter()
         try:
             self._passed = _passed(pl_module)
             cast(Any, self._counter).__enter__()
@@ -74,9 +75,9 @@ class Flops(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Mapping[str, Any], batch_idx: int
     ) -> None:
-        """Count the target samples trained on."""
+        """Count the samples trained on, of the target where there are any."""
         if (one := self.sets.get(_stages(pl_module))) is not None:
-            samples = len(batch["target"][1])
+            samples = size(batch)
             one["batch"] = one["batch"] or samples
             one["samples"] += samples
 
@@ -161,10 +162,25 @@ def _convolution_backward(
 _FORMULAS = {**_RECURRENT, torch.ops.aten.convolution_backward: _convolution_backward}
 
 
+class _Everywhere:
+    """In place of torch's tracker of modules: all operations are of one."""
+
+    parents = ("Global",)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *of_error: object) -> None: ...
+
+
 class _Counter(FlopCounterMode):
     """Torch's counter, except that a formula which fails ends the counting and not the training step."""
 
     error: Exception | None = None
+
+    def __init__(self) -> None:
+        super().__init__(display=False, custom_mapping=_FORMULAS)
+        # by which module is not asked, and asking breaks a loss that takes a gradient within the step
+        self.mod_tracker = cast(Any, _Everywhere())
 
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
         try:
@@ -176,7 +192,7 @@ class _Counter(FlopCounterMode):
 
 def operations(function: Callable[[], Result]) -> tuple[Result, int]:
     """What a function returns, and the operations that it took; 0 where torch's counter fails."""
-    counter = _Counter(display=False, custom_mapping=_FORMULAS)
+    counter = _Counter()
     try:
         cast(Any, counter).__enter__()
     except Exception:

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from transferlab.data.loading import size
 from transferlab.errors import InputError
 from transferlab.module import TransferModule
 from transferlab.selection.rules import Rule
@@ -40,8 +41,8 @@ class History(Callback):
         self._rates = {group["name"]: float(group["lr"]) for group in trainer.optimizers[0].param_groups}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Count the target samples trained on."""
-        self.samples += len(args[1]["target"][1])
+        """Count the samples trained on, of the target where there are any."""
+        self.samples += size(args[1])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row, and log what the metrics do not say."""
@@ -82,11 +83,19 @@ class History(Callback):
 class KeepSelected(Callback):
     """Keeps the weights of the epoch with the highest score; of equals the latest.
 
-    Runs after `History`. A run killed between these weights and its checkpoint does the epoch again, to the same end.
+    Runs after `History`, and after the oracle where that is the rule, whose row is then read `beside` the history's. A
+    run killed between these weights and its checkpoint does the epoch again, to the same end.
     """
 
-    def __init__(self, rule: Rule, history: History, path: Path, unchanged: Unchanged | None = None) -> None:
-        self.rule, self.history, self.path, self.unchanged = rule, history, path, unchanged
+    def __init__(
+        self,
+        rule: Rule,
+        history: History,
+        path: Path,
+        unchanged: Unchanged | None = None,
+        beside: Callable[[], Row] = dict,
+    ) -> None:
+        self.rule, self.history, self.path, self.unchanged, self.beside = rule, history, path, unchanged, beside
         self.in_memory = False
         """Whether they lie there instead of in a file, as of a fit that nobody can resume."""
         self._kept: dict[str, Tensor] = {}
@@ -107,7 +116,7 @@ class KeepSelected(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the epoch just ended."""
         assert isinstance(pl_module, TransferModule)
-        score = self.rule(self.history.rows[-1])
+        score = self.rule({**self.history.rows[-1], **self.beside()})
         score = score if score == score else float("-inf")  # NaN loses against every number
         if self.best is None or score >= self.best:
             self.best, self.epoch = score, trainer.current_epoch

@@ -39,7 +39,13 @@ _STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2}
 
 # By what has them: keys that came later, with the values by which it does what it did without.
 _LATER: dict[str, dict[str, Any]] = {
-    "transferlab.data.target.Target": {"missing_labels": 0.0, "missing_values": 0.0, "fitted_on": "target"},
+    "transferlab.data.target.Target": {
+        "missing_labels": 0.0,
+        "missing_values": 0.0,
+        "fitted_on": "target",
+        "source_test": 0.0,
+        "label_space": "same",
+    },
     "transferlab.data.embedded.mnist5k": {"border": 0},
     "transferlab.data.arrays.npz": {"range": [0, 1]},
     "transferlab.data.recordings.audio_manifest": {"numbers": False, "separator": None},
@@ -51,6 +57,8 @@ _LATER: dict[str, dict[str, Any]] = {
         "averaging": None,
         "interpolation": None,
         "solver": None,
+        "target_labels": "used",
+        "views": None,
     },
     "transferlab.tasks.classification.Classification": {
         "metric": "accuracy",

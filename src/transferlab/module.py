@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 from transferlab.backbones.base import Backbone
-from transferlab.data.loading import TAUGHT
+from transferlab.data.loading import TAUGHT, size
 from transferlab.errors import DivergedError, InputError
 from transferlab.listening import Listener
 from transferlab.losses.base import Observation, Step, TransferLoss
@@ -84,6 +84,11 @@ class TransferModule(LightningModule):
         """Names of what validation measures."""
         metrics = cast(Any, self.metrics("val"))
         return ("val/loss", *(f"val/{name}" for name in metrics))
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Names of what the test split measures."""
+        return tuple(name.replace("val/", "test/") for name in self.measured)
 
     def metrics(self, split: str) -> MetricCollection:
         """Those of `val` or `test`, which whoever takes them resets."""
@@ -157,21 +162,27 @@ class TransferModule(LightningModule):
         return Observation(x, y, activations, features, outputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The task loss on the target plus each transfer loss times its weight; every term is logged."""
+        """The task loss on labels of the target plus each transfer loss times its weight; every term is logged."""
         terms = self.terms(batch, self.progress_at(self.global_step))
-        total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task"]
-        self._count(terms, len(batch["target"][1]), batch_idx)
+        total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
+        self._count(terms, size(batch), batch_idx)
         return total
 
     def terms(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """The task loss as `task`, and each transfer loss times its weight at a share of training in [0, 1)."""
+        """The task loss as `task` where the batch has labels of the target, and each transfer loss times its weight.
+
+        Args:
+            batch: as it is trained on.
+            progress: share of training, in [0, 1).
+        """
         observed = {domain: self.observe(*pair) for domain, pair in batch.items() if domain != TAUGHT}
-        target = observed["target"]
+        target = observed.get("target")
         teachers = cast(Mapping[str, Teacher], self.teachers)
-        taught = Lessons(teachers, target, self.strategy.taught, batch.get(TAUGHT, {}))
+        asked = target or observed.get("unlabeled") or next(iter(observed.values()))
+        taught = Lessons(teachers, asked, self.strategy.taught, batch.get(TAUGHT, {}))
         weights = {name: net.weight for name, net in teachers.items()}
         step = Step(self.backbone, self.head, self.task, observed, taught, weights, progress)
-        terms = {"task": self.task.loss(target.outputs, target.y)}
+        terms = {} if target is None else {"task": self.task.loss(target.outputs, target.y)}
         for name, loss in self.losses.items():
             loss = cast(TransferLoss, loss)
             terms[name] = loss.weight_at(progress) * loss(step)

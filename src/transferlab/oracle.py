@@ -72,6 +72,10 @@ class Oracle(Callback):
         self.rows.append({"epoch": trainer.current_epoch, **evaluate(trainer, pl_module, self._batches, self._metrics)})
         self.seconds += time.perf_counter() - started
 
+    def latest(self) -> dict[str, Any]:
+        """The scores of the epoch just ended."""
+        return self.rows[-1]
+
     def scores(self, history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         """The best epoch by the test split, as validation and as the test split saw it; None where nothing was scored.
 
@@ -99,7 +103,7 @@ def counterpart(rule: Rule, otherwise: str) -> str:
     A rule without a metric of the validation split, such as `last`, is measured by the metric `otherwise`.
     """
     split, _, name = str(getattr(rule, "keywords", {}).get("metric", "")).partition("/")
-    return f"test/{name}" if split == "val" else f"test/{otherwise}"
+    return f"test/{name}" if split in ("val", "test") else f"test/{otherwise}"
 
 
 def best(rows: Iterable[Mapping[str, Any]], metric: str) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ _PARTS = (
 )
 
 # of the run that needs the source; who watches that one, and what it keeps, is no part of the source's id
-_ELSEWHERE = ("source", "diagnostics", "cache")
+_ELSEWHERE = ("source", "diagnostics", "cache", "rules")
 
 
 def starts_from_source(config: DictConfig, start: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ class LBFGS:
     penalties: Sequence[float]
     iterations: int
     tolerance: float
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    shares_classes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.penalties or min(self.penalties) < 0:

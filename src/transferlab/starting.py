@@ -1,9 +1,11 @@
 """What a head starts from, where that is not chance."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
+from transferlab import results
 from transferlab.backbones.weights import read_tensors
 from transferlab.errors import InputError
 from transferlab.tasks.prototypes import Starter
@@ -23,6 +25,20 @@ def starter(head: nn.Module) -> Starter | None:
             "task=classification, or another task/head"
         )
     return None
+
+
+def check_names(weights: str, classes: Sequence[str]) -> None:
+    """See that a head which no label of the target will correct was trained on the target's classes, in their order.
+
+    Raises:
+        InputError: the run that the weights are of had others.
+    """
+    theirs = ((results.read(Path(weights).parent) or {}).get("data") or {}).get("classes")
+    if theirs and list(theirs) != list(classes):
+        raise InputError(
+            f"strategy.head=source: the source's head tells {', '.join(theirs)} apart, in this order, the target has "
+            f"{', '.join(classes)}; without labels of the target they must be the same"
+        )
 
 
 def carry_head(head: nn.Module, weights: str) -> None:

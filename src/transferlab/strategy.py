@@ -6,12 +6,14 @@ from typing import Literal
 
 from transferlab.adapters.base import Adapter
 from transferlab.averaging import Averaging
+from transferlab.data.augmentation.base import Augmentation
 from transferlab.errors import InputError, unknown
 from transferlab.freezing import Freezing, first_epochs
 from transferlab.interpolation import Interpolation
 from transferlab.listening import Listener
 from transferlab.losses.base import TransferLoss
 from transferlab.partials import settled
+from transferlab.shallow.solver import Shallow
 from transferlab.solver import LBFGS
 from transferlab.teachers import Named
 
@@ -31,7 +33,9 @@ class Strategy:
         teachers: that losses look up to, by name; none: the source's net as the run starts from it.
         averaging: what is validated, selected and tested in place of the last weights; None: these.
         interpolation: between the weights before the backbone trained and the selected ones; None: these.
-        solver: that solves for the head in place of training; None: it trains.
+        solver: that solves for the head, or for a classifier in its place, instead of training; None: it trains.
+        target_labels: whether labels of the target that are seen are trained on, `used`, or select alone, `unused`.
+        views: what the inputs of the domain `strong` are changed by; None: there is no such domain.
     """
 
     freezing: Freezing
@@ -44,11 +48,14 @@ class Strategy:
     teachers: Mapping[str, Named]
     averaging: Averaging | None
     interpolation: Interpolation | None
-    solver: LBFGS | None
+    solver: LBFGS | Shallow | None
+    target_labels: Literal["used", "unused"]
+    views: Augmentation | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "freezing", settled(self.freezing))
         allowed = {"start": ("source", "random"), "head": ("new", "source"), "frozen_batchnorm": ("still", "trains")}
+        allowed["target_labels"] = ("used", "unused")
         for key, words in allowed.items():
             if getattr(self, key) not in words:
                 raise InputError(f"strategy.{key}={getattr(self, key)}: '{words[0]}' or '{words[1]}'")
@@ -61,12 +68,19 @@ class Strategy:
     @property
     def reads(self) -> frozenset[str]:
         """The domains that a batch must hold."""
-        return frozenset({"target"}).union(*(loss.reads for loss in self.losses.values()))
+        solved = frozenset() if self.solver is None else self.solver.reads
+        return frozenset({"target"}).union(solved, *(loss.reads | loss.restudies for loss in self.losses.values()))
+
+    @property
+    def shares_classes(self) -> bool:
+        """Whether a loss or a solver has source and target share one head, so that they need the same classes."""
+        return any(part.shares_classes for part in (*self.losses.values(), self.solver) if part is not None)
 
     @property
     def studies(self) -> frozenset[str]:
-        """The domains whose training samples some loss goes through before the first step."""
-        return frozenset().union(*(loss.studies for loss in self.losses.values()))
+        """The domains whose training samples are gone through beside training, by a loss or for an average."""
+        averaging = self.averaging.studies if self.averaging is not None else frozenset[str]()
+        return averaging.union(*(loss.studies for loss in self.losses.values()))
 
     @property
     def learns(self) -> bool:

@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 
 from transferlab import building, feeding, pretraining, recording, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
+from transferlab.appraising import Appraiser
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.data import duplicates
@@ -27,11 +28,13 @@ from transferlab.fusing import fused
 from transferlab.history import History, KeepSelected
 from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
+from transferlab.probing.adapting import adapt
 from transferlab.probing.solving import solve
 from transferlab.record import title
 from transferlab.results import Record
 from transferlab.scoring import Tested
-from transferlab.selection.rules import Rule
+from transferlab.selection.rules import Rule, is_oracle
+from transferlab.solver import LBFGS
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tracking import Tracker
@@ -67,7 +70,7 @@ def run(config: DictConfig) -> Record:
                 if solver is None:
                     fit(run.trainer, run.module, run.data, folder / RESUME, run.title)
                 else:
-                    scored = solve(run, solver)
+                    scored = solve(run, solver) if isinstance(solver, LBFGS) else adapt(run, solver)
             finally:
                 run.fitted()
             run.settle(scored)
@@ -107,7 +110,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     whole = results.portable(config)
     known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)
     if held not in common.data:
-        common.data[held] = feeding.data(config, strategy.reads | strategy.studies)
+        common.data[held] = feeding.data(config, strategy)
     parts, source_data = common.data[held]
     shared = common.nets.get(known)
     backbone = shared or building.net(config, task)
@@ -123,10 +126,12 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     source = _source_weights(config) if from_source and shared is not None else None
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = assembled(source)
-    watching.keep.check(module.measured if parts.val is not None else ())
+    measured = (*(module.measured if parts.val is not None else ()), *watching.appraiser.measured)
+    watching.keep.check(measured if not is_oracle(watching.keep.rule) else module.tested)
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
     data = feeding.batches(config, parts, source_data, strategy, task)
+    watching.appraiser.check(data)
     diagnostics.check(module, data)
     if from_source and not _pretrained(config):
         data.decode(*PARTS)
@@ -172,6 +177,10 @@ def _watching(
     history, flops, unchanged = History(), Flops(), Unchanged(folder)
     cache = building.cache(config, whole, flops)
     rule: Rule = building.build(config.selection)
+    oracle = None
+    if config.get("oracle") or is_oracle(rule):
+        oracle = Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start)
+    beside = oracle.latest if oracle is not None and is_oracle(rule) else dict
     return Watching(
         studies=Studies(),
         anchored=Anchored(strategy.interpolation),
@@ -180,12 +189,11 @@ def _watching(
         listening=Listening(strategy.freezing, lambda: history.rows),
         watch=watch(history, from_source, config.source.pretrain is not None),
         unchanged=unchanged,
-        keep=KeepSelected(rule, history, folder / KEPT, unchanged),
+        appraiser=Appraiser(building.rules(config), rule, history),
+        oracle=oracle,
+        keep=KeepSelected(rule, history, folder / KEPT, unchanged, beside),
         flops=flops,
         tested=Tested(),
-        oracle=(
-            Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start) if config.get("oracle") else None
-        ),
         averager=Averager(strategy.averaging),
     )
 
@@ -225,6 +233,8 @@ def _source_duplicates(folder: Path, parts: Parts, source: Splits | None, weight
     """
     seen = [] if source is None else [duplicates.identities(source.train)]
     seen += [earlier for file in weights if (earlier := duplicates.seen_by(file)) is not None]
-    own = [duplicates.identities(part) for part in (parts.train, parts.val) if part is not None]
+    own = [duplicates.identities(part) for part in (parts.train, parts.val) if part is not None and len(part)]
     duplicates.write_seen(folder, [*own, *seen])
+    if parts.unlabeled is not None:
+        duplicates.check_hidden(parts.unlabeled, *seen)
     return duplicates.source_duplicates(parts.test, *seen)

@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, Trainer
 
 from transferlab import files, results
 from transferlab.acting import Anchored, Averager, Listening, Studies
+from transferlab.appraising import Appraiser
 from transferlab.data.module import TransferData
 from transferlab.data.target import Parts
 from transferlab.diagnostics.forgetting import Exam
@@ -46,10 +47,11 @@ class Watching:
         listening: tells a schedule what was measured.
         watch: diagnostics.
         unchanged: knows what no epoch has trained.
+        appraiser: scores each epoch by rules that see no target label.
+        oracle: scores the test split after each epoch; None: not asked for.
         keep: keeps the weights of the epoch that the selection rule prefers.
         flops: counts operations.
         tested: keeps what the report is made of.
-        oracle: scores the test split after each epoch; None: not asked for.
         averager: shows averaged weights.
     """
 
@@ -60,10 +62,11 @@ class Watching:
     listening: Listening
     watch: Watch
     unchanged: Unchanged
+    appraiser: Appraiser
+    oracle: Oracle | None
     keep: KeepSelected
     flops: Flops
     tested: Tested
-    oracle: Oracle | None
     averager: Averager
 
     @property
@@ -146,6 +149,7 @@ class Run:
         by_oracle = None if watching.oracle is None else watching.oracle.scores(watching.history.rows)
         tested = scores(module, self.data, self.trainer, watching.history, watching.keep, watching.anchored, scored)
         record["metrics"] = {**tested, "oracle": by_oracle}
+        record["rules"] = watching.appraiser.said(watching.history.rows, watching.oracle)
         if tested["selected"]["epoch"] == tested["last"]["epoch"] and watching.anchored.interpolation is None:
             files.same(self.folder / LAST, self.folder / results.SELECTED)
         else:

@@ -1,7 +1,8 @@
 """The twins of a sweep: the runs beside which it shows whether a strategy transfers or harms. No torch.
 
 They are `scratch` (no source at all) and `linear_probe` (the source untouched), with the same seeds, labels, rates and
-epochs as the strategies. `twins=true` runs those of them that a command does not ask for itself.
+epochs as the strategies; where the target has no labels, `source_only`. `twins=true` runs those of them that a command
+does not ask for itself.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from transferlab.composing import Composer, Plan, is_listed, values
 from transferlab.errors import InputError
 
 TWINS = ("scratch", "linear_probe")
+WITHOUT_LABELS = ("source_only",)
 _BY_HAND = (
     f"leave twins out and run them by a command of their own: transferlab train -m strategy={','.join(TWINS)} ..."
 )
@@ -37,7 +39,20 @@ def missing(plan: Plan) -> list[str]:
         )
     swept = [values(override) for override in plan.overrides if override.key_or_group == "strategy"]
     asked = swept[-1] if swept else [plan.config.hydra.runtime.choices.strategy]
-    return [twin for twin in TWINS if twin not in asked]
+    return [twin for twin in _twins(plan) if twin not in asked]
+
+
+def _twins(plan: Plan) -> Sequence[str]:
+    swept = [values(override) for override in plan.overrides if override.key_or_group == "target.labels"]
+    labels = [str(one) for one in (swept[-1] if swept else [OmegaConf.select(plan.config, "target.labels")])]
+    if "none" not in labels:
+        return TWINS
+    if set(labels) != {"none"}:
+        raise InputError(
+            "twins=true: target.labels=none has another twin than the other budgets, source_only; run it by a command "
+            "of its own"
+        )
+    return WITHOUT_LABELS
 
 
 def command(composer: Composer, plan: Plan) -> list[str]:

@@ -75,7 +75,8 @@ UNHARMED = {"imbalance": 1.0, "noise": 0.0, "missing_labels": 0.0, "missing_valu
 
 
 def test_a_target_of_boxes_is_cut_as_one_stratum(tmp_path):
-    target = Target(read(written(tmp_path)), "all", **UNHARMED, validation=0.5, folds=None, fold=0, test=0.34)
+    cuts = {"validation": 0.5, "folds": None, "fold": 0, "test": 0.34, "source_test": 0.0, "label_space": "same"}
+    target = Target(read(written(tmp_path)), "all", **UNHARMED, **cuts)
     parts = target.parts(0)
     assert (len(parts.train), len(parts.val), len(parts.test)) == (1, 1, 1)
 

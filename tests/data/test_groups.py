@@ -83,6 +83,8 @@ SETTINGS = {
     "validation": 0.2,
     "folds": None,
     "fold": 0,
+    "source_test": 0.0,
+    "label_space": "same",
     "test": 0.3,
 }
 

@@ -109,7 +109,17 @@ UNHARMED = {"imbalance": 1.0, "noise": 0.0, "missing_labels": 0.0, "missing_valu
 
 
 def test_a_target_of_masks_is_cut_as_one_stratum(folder):
-    target = Target(read(folder), labels=0.5, **UNHARMED, validation=0.5, folds=None, fold=0, test=0.3)
+    target = Target(
+        read(folder),
+        labels=0.5,
+        **UNHARMED,
+        validation=0.5,
+        folds=None,
+        fold=0,
+        test=0.3,
+        source_test=0.0,
+        label_space="same",
+    )
     parts = target.parts(0)
     assert (len(parts.train), len(parts.val), len(parts.test), parts.labels_seen) == (1, 1, 2, 2)
 

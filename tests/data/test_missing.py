@@ -29,6 +29,8 @@ PLAIN = {
     "validation": 0.2,
     "folds": None,
     "fold": 0,
+    "source_test": 0.0,
+    "label_space": "same",
     "test": 0.3,
 }
 

@@ -30,6 +30,8 @@ PLAIN = {
     "validation": 0.25,
     "folds": None,
     "fold": 0,
+    "source_test": 0.0,
+    "label_space": "same",
     "test": 0.25,
 }
 AS_IS = {"label": "kind", "numbers": False, "drop": [], "categorical": None, "missing": "mean", "scale": "none"}
@@ -382,6 +384,7 @@ def test_a_run_is_encoded_by_what_its_sources_own_run_trained_on():
             "target": "iris",
             "source.pretrain.target.data.classes": "[0,1]",
             "target.data.classes": "[1,2]",
+            "strategy": "partial",
             "seed": "3",
             **changed,
         }
@@ -389,7 +392,7 @@ def test_a_run_is_encoded_by_what_its_sources_own_run_trained_on():
             whole = composer._check_job(choices)[0]
             ours = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
             config = OmegaConf.create(OmegaConf.to_container(ours, resolve=True))
-        return config, feeding.data(config, frozenset({"source"}))
+        return config, feeding.data(config, building.build(config.strategy))
 
     config, (parts, source) = built(**{"target.fitted_on": "source"})
     recipe = building.build(config.source.pretrain.target).parts(config.source.pretrain.seed)

@@ -17,6 +17,8 @@ PLAIN = {
     "validation": 0.2,
     "folds": None,
     "fold": 0,
+    "source_test": 0.0,
+    "label_space": "same",
     "test": 0.3,
 }
 
@@ -170,7 +172,10 @@ def test_folds_partition_the_labels_seen():
         ({}, {"labels": 2, "validation": 0.9}, r"validation=0\.9"),
         ({}, {"labels": 10, "imbalance": 0.1, "validation": 0.6}, "cat"),
         ({}, {"labels": 30}, "class 'cat' has only 28"),
-        ({}, {"labels": "none"}, "domain adaptation"),
+        ({}, {"labels": "none", "noise": 0.1}, r"target\.noise=0\.1 is about labels"),
+        ({}, {"labels": "none", "folds": 5}, r"target\.folds=5 is about labels"),
+        ({}, {"test": "al"}, r"test=al: a share"),
+        ({}, {"test": "all"}, r"test=all tests on all whose labels are not seen"),
         ({}, {"labels": 4, "folds": 5}, "smallest class has 4"),
         ({}, {"labels": 10, "folds": 5, "fold": 5}, "counted from 0"),
     ],

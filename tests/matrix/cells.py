@@ -91,6 +91,7 @@ NEEDS = {
     "rating": "users and items",
     "retrieval": "pairs of an image and a text",
     "prompted": "pairs of an image and a text",
+    "open_set": "one class a sample",
     "token_classification": "a label for each word of a text",
     "translation": "pairs of texts",
     "segmentation": "a mask for each image",
@@ -108,11 +109,17 @@ CLAIMS: dict[str, tuple[tuple[str, ...], str]] = {
     "ewc": (("classification",), "it needs a source that answers with one class out of several"),
     "linear_probe_lbfgs": (VECTORS, "it solves for a linear head on one vector a sample"),
     "bi_tuning": (("classification",), "it needs one class a sample and a head of one vector a class"),
+    "osbp": (("open_set",), "it needs a class of what the source does not know"),
     **dict.fromkeys(
         ("bss", "crd", "delta", "rkd", "spkd", "fitnets", "attention_transfer"),
         (VECTORS, "it is tried on tasks of one vector a sample"),
     ),
 }
+# Strategies that take no steps: their head is solved for, or a classifier on features answers in its place.
+SHALLOW = ("nearest", "coral", "tca", "subspace_alignment", "kmm", "ulsif")
+SOLVED = ("linear_probe_lbfgs", *SHALLOW)
+# Strategies of domain adaptation: all but these read classes, of the source or predicted.
+ADAPTS_FEATURES = ("source_only", "dan", "deep_coral", "cmd", "afn", "dann", "wdgrl", "adda", "adabn")
 # A net that a task cannot stand on: (task, how the builder's name begins), and why.
 GAPS: dict[tuple[str, str], str] = {
     ("segmentation", "small.mlp"): "an mlp has no maps",
@@ -129,7 +136,7 @@ LACKING = (
     (("adapter",), ("small.embeddings",), "it adapts stages that give one tensor"),
     (("ia3",), ("conv1d",), "it scales linear layers and convolutions of two dimensions"),
     (
-        ("norm_tuning",),
+        ("norm_tuning", "tent"),
         ("recurrent", "small.mlp", "small.embeddings", "torchvision.vgg"),
         "it trains norms, and this net has none",
     ),
@@ -139,7 +146,7 @@ LACKING = (
         "it trains biases, and this net has none",
     ),
     (
-        ("linear_probe_lbfgs",),
+        SOLVED,
         ("huggingface.audio.waves",),
         "what this net makes of a sample depends on how far it is padded",
     ),
@@ -153,6 +160,8 @@ GIVEN = {
     "delta": ("strategy.losses.delta.samples=1",),  # on which each channel of each stage is switched off once
     "semantic_loss": ("strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]",),
     "linear_probe_lbfgs": ("strategy.solver.penalties=[0.1]", "strategy.solver.iterations=2"),
+    **dict.fromkeys(("tca", "subspace_alignment"), ("strategy.solver.adapt.components=2",)),
+    "osbp": ("target.label_space=open",),
     "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out
     # their frozen BatchNorm normalises by statistics of a source of two steps, and numbers grow from layer to layer
     **dict.fromkeys(("lora", "dora", "ia3", "adapter", "vpt", "residual_adapter"), ("optimizer.lr=0.0001",)),
@@ -217,8 +226,8 @@ def options(group: str) -> list[str]:
 
 
 def stepping() -> list[str]:
-    """The strategies that take steps: all but those whose head is solved for."""
-    return [name for name in options("strategy") if name != "linear_probe_lbfgs"]
+    """The strategies that take steps."""
+    return [name for name in options("strategy") if not solves(name)]
 
 
 def drawn(size: int, of: Sequence[Any]) -> list[Any]:
@@ -282,7 +291,7 @@ def gap(cell: Cell) -> str | None:
         return (
             f"it needs {NEEDS[cell.task]}" if cell.task in NEEDS else f"no reader of {cell.family.kind} has such labels"
         )
-    tasks, reason = CLAIMS.get(cell.strategy, ((cell.task,), ""))
+    tasks, reason = CLAIMS.get(cell.strategy) or adapted_tasks(cell)
     if cell.task not in tasks:
         return reason
     if cell.task == "translation" and "seq2seq" not in cell.family.builder:
@@ -292,9 +301,13 @@ def gap(cell: Cell) -> str | None:
     for strategies, builders, reason in LACKING:
         if cell.strategy in strategies and cell.family.builder.startswith(builders):
             return reason
-    if cell.strategy == "norm_tuning" and (cell.family.member, cell.family.kind) == ("autoencoder", "tables"):
+    if cell.task == "open_set" and cell.strategy != "osbp":
+        return "a class of what the source does not know is nothing to it"
+    if cell.strategy in ("fixmatch", "mean_teacher") and cell.family.kind != "images":
+        return "its second view of a sample is an image, changed strongly"
+    if cell.strategy in ("norm_tuning", "tent") and (cell.family.member, cell.family.kind) == ("autoencoder", "tables"):
         return "it trains norms, and this net has none"
-    if cell.strategy == "stochnorm" and not _has_batchnorm(cell.family):
+    if cell.strategy in ("stochnorm", "adabn") and not _has_batchnorm(cell.family):
         return "it changes BatchNorm, and this net has none"
     if cell.strategy == "vpt" and not cell.family.builder.startswith(BLOCKS_OF_TOKENS):
         return "it needs blocks that attend over one sequence of tokens"
@@ -304,6 +317,32 @@ def gap(cell: Cell) -> str | None:
         if task == cell.task and cell.family.builder.startswith(builder):
             return reason
     return None
+
+
+@cache
+def node_of(strategy: str) -> DictConfig:
+    with Composer() as composer:
+        found: DictConfig = composer.config([f"strategy={strategy}"]).strategy
+        return found
+
+
+def solves(strategy: str) -> bool:
+    return node_of(strategy).solver is not None
+
+
+def adapts(strategy: str) -> bool:
+    """Whether a strategy is there for targets without labels."""
+    node = node_of(strategy)
+    losses = [str(loss._target_) for loss in node.losses.values()]
+    return node.target_labels == "unused" or any(".losses.domains." in one for one in losses)
+
+
+def adapted_tasks(cell: Cell) -> tuple[tuple[str, ...], str]:
+    if not adapts(cell.strategy):
+        return (cell.task,), ""
+    if cell.strategy in ADAPTS_FEATURES:
+        return VECTORS, "it is tried on tasks of one vector a sample"
+    return ("classification",), "it adapts a head that tells classes apart"
 
 
 def _has_batchnorm(family: Family) -> bool:
@@ -332,12 +371,15 @@ def alone(strategy: str) -> Cell:
 def command(cell: Cell, folder: Path, *more: str) -> list[str]:
     """The words of the real command: two steps of eight samples, after a source of its own kind and task."""
     made = data(cell.family.kind, cell.task, folder)
+    # a target without labels cannot be its own source
+    source = data(cell.family.kind, cell.task, folder / "source", 1) if adapts(cell.strategy) else made
+    labels = ("target.labels=none",) if adapts(cell.strategy) else ()
     return [
         *(f"backbone={cell.family.member}", *cell.family.overrides),
         *(f"task={cell.task}", f"strategy={cell.strategy}", *EXTRA.get(cell.task, ())),
         *CALM.get(cell.family.builder, ()),
         *GIVEN.get(cell.strategy, ()),
-        *(*made.as_target(), *made.as_source(cell.task)),
+        *(*made.as_target(), *source.as_source(cell.task), *labels),
         *(f"batch_size={BATCH}", "trainer.max_epochs=1", "target.validation=0", "selection=last"),
         *("selection@source.pretrain.selection=last", "source.pretrain.target.validation=0"),
         *("tracker=none", "trainer.accelerator=cpu", "study=matrix", f"paths.runs={folder / 'runs'}"),
@@ -354,10 +396,10 @@ def composed(words: Sequence[str]) -> DictConfig:
         return OmegaConf.create(results.portable(plain))
 
 
-def data(kind: str, task: str, folder: Path) -> Set:
+def data(kind: str, task: str, folder: Path, seed: int = 0) -> Set:
     place = folder / f"{kind}-{task}"
     place.mkdir(parents=True, exist_ok=True)
-    return MAKERS[kind, task](task, place, draw(0))
+    return MAKERS[kind, task](task, place, draw(seed))
 
 
 def run(cell: Cell, folder: Path) -> dict[str, Any]:

@@ -153,11 +153,11 @@ def ratings(task: str, folder: Path, rng: np.random.Generator) -> Set:
 
 VECTORS = ("classification", "binary", "multilabel", "regression")
 MAKERS: dict[tuple[str, str], Callable[[str, Path, np.random.Generator], Set]] = {
-    **{("images", task): images for task in (*VECTORS, "reconstruction", "segmentation", "detection")},
-    **{("tables", task): tables for task in (*VECTORS, "reconstruction")},
-    **{("series", task): series for task in VECTORS},
-    **{("texts", task): texts for task in VECTORS},
-    **{("sound", task): sound for task in ("classification", "binary")},
+    **{("images", task): images for task in (*VECTORS, "open_set", "reconstruction", "segmentation", "detection")},
+    **{("tables", task): tables for task in (*VECTORS, "open_set", "reconstruction")},
+    **{("series", task): series for task in (*VECTORS, "open_set")},
+    **{("texts", task): texts for task in (*VECTORS, "open_set")},
+    **{("sound", task): sound for task in ("classification", "binary", "open_set")},
     **{("sound", task): heard for task in ("multilabel", "regression")},
     ("texts", "token_classification"): tagged,
     ("texts", "translation"): parallel,

@@ -37,7 +37,26 @@ OWN = {
     "ewc": ("strategy.losses.ewc.weight=10",),
     "kd": ("strategy.losses.kd.weight=10",),
     "l2_sp": ("strategy.losses.l2_sp.weight=100",),
+    **{name: (f"strategy.losses.{name}.weight=10",) for name in ("cmd", "bnm", "mcc", "entropy", "shot")},
+    "dan": ("strategy.losses.mk_mmd.weight=10",),
+    "jan": ("strategy.losses.jmmd.weight=10",),
+    "deep_coral": ("strategy.losses.coral.weight=1000",),
 }
+
+# Of strategies of adaptation, those that minimise: in the others two sides pull at one loss, or it waits for sure
+# predictions, or its value says nothing (AFN's is the same at every step).
+MINIMISED = {
+    "dan": "mk_mmd",
+    "jan": "jmmd",
+    "deep_coral": "coral",
+    "cmd": "cmd",
+    "bnm": "bnm",
+    "mcc": "mcc",
+    "entropy": "entropy",
+    "shot": "shot",
+    "source_only": "source_task",
+}
+LOWERING = [name for name in cells.stepping() if name in MINIMISED or not cells.adapts(name)]
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +111,7 @@ def move(net: torch.nn.Module) -> None:
         weight += NOISE * torch.randn(weight.shape, generator=generator)
 
 
-@pytest.mark.parametrize("strategy", cells.drawn(12, cells.stepping()))
+@pytest.mark.parametrize("strategy", cells.drawn(12, LOWERING))
 def test_a_strategy_lowers_its_own_loss(strategy, folder, beside, monkeypatch):
     monkeypatch.chdir(folder)
     beside(looks := [], Looking)
@@ -100,12 +119,14 @@ def test_a_strategy_lowers_its_own_loss(strategy, folder, beside, monkeypatch):
     config = cells.composed(cells.command(cells.alone(strategy), folder, *more))
     now, before = trained(config, looks)
     assert now.keys() == (set(config.strategy.losses) or {"task"})
+    if strategy in MINIMISED:
+        now, before = ({MINIMISED[strategy]: found[MINIMISED[strategy]]} for found in (now, before))
     assert all(now[name] < value for name, value in before.items()), f"from {before} to {now}"
-    if config.strategy.losses:
+    if config.strategy.losses and strategy not in ("shot", "source_only"):  # which have nothing else to train by
         monkeypatch.setattr(TransferModule, "terms", without_gradients(TransferModule.terms))
         config.study = "without"
         otherwise, _ = trained(config, looks)
-        assert all(now[name] < value for name, value in otherwise.items()), f"{now}, without it {otherwise}"
+        assert all(now[name] < otherwise[name] for name in now), f"{now}, without it {otherwise}"
 
 
 def trained(config: DictConfig, looks: list[Looking]) -> tuple[dict[str, float], dict[str, float]]:
@@ -117,6 +138,7 @@ def trained(config: DictConfig, looks: list[Looking]) -> tuple[dict[str, float],
 
 def without_gradients(terms: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
     def detached(*given: Any) -> dict[str, Tensor]:
-        return {name: term if name == "task" else term.detach() for name, term in terms(*given).items()}
+        kept = ("task", "source_task")  # else nothing trains where the target has no labels
+        return {name: term if name in kept else term.detach() for name, term in terms(*given).items()}
 
     return detached

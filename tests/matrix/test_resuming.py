@@ -21,7 +21,7 @@ from transferlab import cli, results, train
 EPOCHS = 4  # of two steps
 STOP = 5  # the second step of the third epoch
 # Schedules by which the same stages train in all epochs; every other one has moved before the interruption.
-STILL = {"full", "linear_probe", "surgical", "top_k"}
+STILL = {"backbone", "full", "linear_probe", "surgical", "top_k"}
 
 pytestmark = pytest.mark.slow
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferlab.data.samples import Samples
+from transferlab.errors import InputError
 from transferlab.files import write_bytes
 from transferlab.values import Seq, Value
 
@@ -120,6 +121,32 @@ def source_duplicates(test: Samples, *seen: Identities) -> int | None:
             _named(test, int(found[0])),
         )
     return len(found)
+
+
+def check_hidden(unlabeled: Samples, *seen: Identities) -> None:
+    """See that what the source or a teacher has seen does not show the labels that a target hides.
+
+    Args:
+        unlabeled: of the target.
+        seen: what each was trained and selected on.
+
+    Raises:
+        InputError: most of the target's samples are among it.
+    """
+    mine = identities(unlabeled)
+    shown = int(np.any([np.isin(mine, one).any(1) for one in seen], 0).sum()) if seen else 0
+    if shown > len(mine) / 2:
+        raise InputError(
+            f"{shown} of {len(mine)} target samples whose labels are hidden are among those that the source or a "
+            "teacher was trained on, with their labels: choose another source, or target.labels=all"
+        )
+    if shown:
+        _log.warning(
+            "%d of %d target samples whose labels are hidden are among those that the source or a teacher was trained "
+            "on, with their labels",
+            shown,
+            len(mine),
+        )
 
 
 def seen_by(weights: str | None) -> Identities | None:

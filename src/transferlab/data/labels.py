@@ -33,8 +33,7 @@ def seen(y: Labels, labels: str | int | float, rng: np.random.Generator, names: 
     if labels == "all":
         return np.arange(len(y))
     if isinstance(labels, bool) or not isinstance(labels, (int, float)) or labels <= 0:
-        hint = "; without target labels a strategy of domain adaptation is needed" if labels == "none" else ""
-        raise InputError(f"target.labels={labels}: 'all', an integer k (k a class) or a share between 0 and 1{hint}")
+        raise InputError(f"target.labels={labels}: 'none', 'all', an integer k (k a class) or a share between 0 and 1")
     counts = [int((y == label).sum()) for label in range(len(names))]
     if isinstance(labels, int):
         wanted = [labels] * len(names)

@@ -16,6 +16,11 @@ TAUGHT = "taught"
 """Beside the domains of a training batch: what teachers have made of the target's samples."""
 
 
+def size(batch: Mapping[str, Any]) -> int:
+    """Samples of a training batch's first domain: the target's labelled ones where there are any."""
+    return len(next(iter(batch.values()))[1])
+
+
 class Passed(Protocol):
     """Activations of a part's samples, by position."""
 

@@ -1,7 +1,7 @@
-"""Batches by domain: `target` always, `source` where the strategy reads it."""
+"""Batches by domain: `target` where its labels train, `unlabeled` and `source` where the strategy reads them."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import torch
@@ -18,6 +18,7 @@ from transferlab.data.rows import Rows
 from transferlab.data.samples import Deferred, Samples, Splits
 from transferlab.data.target import Parts
 from transferlab.data.turns import Training
+from transferlab.data.vault import hidden, sealed
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.seeding import derive
@@ -26,8 +27,11 @@ from transferlab.values import Entered, Value
 Domain: TypeAlias = tuple[Value, Tensor]
 """Inputs x as the backbone takes them, and labels y (B, ...)."""
 
-PARTS = ("target", "source", "val", "test")
-"""Of a run's data: training samples of both domains, held-out labels, the test split."""
+DOMAINS = ("target", "unlabeled", "strong", "source")
+"""Of training samples: the target's with labels, its inputs without them, these once more under other changes, and the
+source's; in the order of a batch."""
+PARTS = (*DOMAINS, "val", "test")
+"""Of a run's data: training samples, held-out labels, the test split."""
 EVALUATION_BATCH = 256
 """Samples of a batch of validation or test."""
 _NO_SOURCE = "the strategy reads source data, but this source has none; choose e.g. source=mnist5k"
@@ -38,7 +42,8 @@ class TransferData(LightningDataModule):
 
     Args:
         parts: the target, cut.
-        source: its data, or None; only its training split is read, whole, and only where the strategy reads it.
+        source: its data, or None; its training split is read where the strategy reads it, its test split by selection
+            rules alone.
         reads: the domains that the strategy reads.
         input: what the backbone takes.
         reconstructs: whether the labels of a batch are its normalised inputs, in training as they were before what
@@ -50,6 +55,7 @@ class TransferData(LightningDataModule):
         studies: the domains that it goes through once, before the first step.
         views: of a training sample that changes; None: as many as there are turns.
         taught: whether what teachers make of the target's samples may come along with the batches.
+        strong: what the domain `strong` is changed by, where it is read.
 
     Raises:
         InputError: the strategy reads a source that has no data, or the data do not fit the backbone.
@@ -69,16 +75,21 @@ class TransferData(LightningDataModule):
         studies: frozenset[str] = frozenset(),
         views: int | None = None,
         taught: bool = False,
+        strong: Augmentation | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: at least 1")
         if "source" in reads | studies and source is None:
             raise InputError(_NO_SOURCE)
-        self.train = parts.train.prepared(input)
+        if "strong" in reads and not strong:
+            raise InputError("a loss compares two views of an input: set +augmentation@strategy.views=strong")
+        self.train = parts.train.prepared(input) if len(parts.train) else parts.train
+        self.unlabeled = parts.unlabeled.prepared(input) if parts.unlabeled is not None else None
         self.val = parts.val.prepared(input) if parts.val is not None else None
         self.test = parts.test.prepared(input)
         self.source = source.train.prepared(input) if source is not None and "source" in reads | studies else None
+        self._held = source.test if source is not None else None
         self._reads = reads
         self.input, self.reconstructs = input, reconstructs
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
@@ -89,24 +100,59 @@ class TransferData(LightningDataModule):
         """Of teachers, by name, what they make of the target's training samples, from the next pass on."""
         # fit for the domain that it is made for: sets may have different classes
         chosen = augmentation or NONE
-        self._augmentations = {"target": chosen.prepared(input, self.train.y, len(parts.classes))}
-        if source is not None and self.source is not None:
-            self._augmentations["source"] = chosen.prepared(input, self.source.y, len(source.classes))
+        classes = len(parts.classes)
+        self._augmentations: dict[str, Augmentation] = {}
+        for domain in self.domains:
+            own = len(source.classes) if domain == "source" and source is not None else classes
+            fit = strong if domain == "strong" and strong is not None else chosen
+            if domain in ("unlabeled", "strong"):  # labels that are not there cannot be mixed
+                fit = Augmentation(fit.each, {})
+            self._augmentations[domain] = fit.prepared(input, self.domains[domain].y, own)
+
+    @property
+    def domains(self) -> dict[str, Samples]:
+        """Training samples by domain, of those that a batch holds."""
+        held = {
+            "target": self.train if len(self.train) else None,
+            "unlabeled": self.unlabeled if "unlabeled" in self._reads else None,
+            "strong": self.unlabeled if "strong" in self._reads else None,
+            "source": self.source if "source" in self._reads else None,
+        }
+        return {domain: samples for domain, samples in held.items() if samples is not None}
+
+    @property
+    def passed_over(self) -> Samples:
+        """The samples of which an epoch is one pass, of the target.
+
+        Those without labels where some are read, or where there are no others; else those with labels.
+        """
+        unlabeled = "unlabeled" in self._reads or not len(self.train)
+        return self.unlabeled if self.unlabeled is not None and unlabeled else self.train
+
+    @property
+    def asked(self) -> str:
+        """The domain whose samples teachers look at."""
+        return "target" if len(self.train) else "unlabeled"
 
     def train_dataloader(self) -> CombinedLoader:
         """A mapping of domains, and of what goes with them; an epoch is one pass over the target."""
-        target = self.order()
-        loaders: dict[str, Loader | Beside] = {"target": self._training_loader(self.train, target, "target")}
-        if self.source is not None and "source" in self._reads:
-            source = Stream(len(self.source), self.batch_size, len(target), derive(self.seed, "source"))
-            loaders["source"] = self._training_loader(self.source, source, "source")
-        if self._taught:
-            loaders[TAUGHT] = Beside(target, lambda: self.taught)
+        samplers = {domain: self._sampler(domain, samples) for domain, samples in self.domains.items()}
+        loaders: dict[str, Loader | Beside] = {
+            domain: self._training_loader(self.domains[domain], sampler, domain) for domain, sampler in samplers.items()
+        }
+        if self._taught and self.asked in samplers:
+            loaders[TAUGHT] = Beside(samplers[self.asked], lambda: self.taught)
         return CombinedLoader(loaders, mode="min_size")
 
     def order(self) -> Shuffled:
-        """Which of the target's training samples make up each batch."""
-        return Shuffled(len(self.train), self.batch_size, self.seed)
+        """Which of the samples that an epoch passes over make up each batch."""
+        return Shuffled(len(self.passed_over), self.batch_size, self.seed)
+
+    def _sampler(self, domain: str, samples: Samples) -> Sampler[Ticket]:
+        order = self.order()
+        if samples is self.passed_over:
+            return order
+        return Stream(len(samples), self.batch_size, len(order), derive(self.seed, domain))
 
     def studied(self, domain: str, size: int) -> Iterator[Domain]:
         """The training samples of a domain in order, without augmentation, in batches of `size` at most.
@@ -116,19 +162,16 @@ class TransferData(LightningDataModule):
         Raises:
             InputError: the source has no data.
         """
-        samples = self.train if domain == "target" else self.source
-        if samples is None:
-            raise InputError(_NO_SOURCE)
+        samples = self._samples(domain)
+        if samples is None or not len(samples):
+            raise InputError(_NO_SOURCE if domain == "source" else f"the run has no samples of the domain '{domain}'")
         for batch in torch.split(torch.arange(len(samples)), size):
             yield samples[batch.tolist()]
 
     def rehearsal(self, size: int) -> Mapping[str, Domain]:
         """A batch of the first samples of each domain, as training would see them."""
-        domains = {"target": self.train}
-        if self.source is not None and "source" in self._reads:
-            domains["source"] = self.source
         found = {}
-        for domain, samples in domains.items():
+        for domain, samples in self.domains.items():
             training = self._training(samples, domain)
             indices = list(range(min(size, len(samples))))
             found[domain] = training[Ticket(indices, [0] * len(indices))]
@@ -142,6 +185,30 @@ class TransferData(LightningDataModule):
     def test_dataloader(self) -> Loader:
         """The test split, in order."""
         return self._loader(self.test, "test")
+
+    def shown(self, part: str, most: int) -> Loader:
+        """Samples that selection rules look at, without augmentation, in order and evenly spaced.
+
+        Args:
+            part: `source`: of its training split; `held`: held out of it; `inputs`: the target's, without labels.
+            most: samples, at most.
+        """
+        samples = {"source": self.source, "held": self.held, "inputs": self.hidden}[part]
+        if samples is None:
+            samples = self.test.take(torch.zeros(0, dtype=torch.long))
+        elif len(samples) > most:
+            samples = samples.take(torch.linspace(0, len(samples) - 1, most).round().long())
+        return self._loader(samples, part)
+
+    @cached_property
+    def held(self) -> Samples | None:
+        """What is held out of the source, where it is read and has any."""
+        return None if self._held is None or self.source is None else self._held.prepared(self.input)
+
+    @property
+    def hidden(self) -> Samples:
+        """The target's training inputs without labels."""
+        return self.unlabeled if self.unlabeled is not None else sealed(self.train)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise on the device; of training batches, change what is changed there.
@@ -165,7 +232,7 @@ class TransferData(LightningDataModule):
         trainer = getattr(self, "trainer", None)
         if trainer is not None:  # it has seen the integers that were read, not these
             x = trainer.precision_plugin.convert_input(x)
-        if self.reconstructs:
+        if self.reconstructs and not hidden(y):
             if not isinstance(x, Tensor):
                 raise InputError("task=reconstruction rebuilds images and tables, not sequences")
             return x, x
@@ -188,7 +255,7 @@ class TransferData(LightningDataModule):
         """From its next pass on, a part gives batches that have entered the net, or None: as they are read.
 
         Args:
-            part: `target` or `source`, of which the training samples; `val`; `test`.
+            part: a domain, of which the training samples; `val`; `test`.
             passed: makes the batches.
         """
         self._passed[part] = passed
@@ -209,16 +276,18 @@ class TransferData(LightningDataModule):
         Args:
             part: as for `enter`.
         """
-        if (samples := self._samples(part)) is None:
+        samples = self.domains.get(part) if part in DOMAINS[:3] else self._samples(part)
+        if samples is None:
             return None
         workers = 0 if at_hand(samples) else self.workers
-        if part not in ("target", "source") or not self._augmentations[part]:
+        if not self._augmentations.get(part):
             return Rows(samples, None, 1, lambda asked: fetching(samples, asked, workers))
         training = self._training(samples, part)
         return Rows(samples, training.seed, self._views or 1, lambda asked: fetching(training, asked, workers))
 
     def _samples(self, part: str) -> Any:
-        return {"target": self.train, "source": self.source, "val": self.val, "test": self.test}[part]
+        held = {"target": self.train, "unlabeled": self.unlabeled, "strong": self.unlabeled, "source": self.source}
+        return {**held, "val": self.val, "test": self.test}[part]
 
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)

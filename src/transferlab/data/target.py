@@ -12,6 +12,7 @@ from transferlab.data import labels as subsets
 from transferlab.data import missing
 from transferlab.data.duplicates import duplicates
 from transferlab.data.samples import Samples, Splits, groups
+from transferlab.data.vault import sealed
 from transferlab.errors import InputError, unknown
 from transferlab.seeding import derive
 
@@ -36,7 +37,17 @@ def fitted_on(samples: Samples, train: Samples) -> Samples:
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a target under one seed, how many labels are seen, how many samples came without one."""
+    """The parts of a target under one seed.
+
+    Attributes:
+        train: with labels that are trained on; none under `labels: none`.
+        val: held-out labels that select; None: there are none.
+        test: the test split.
+        classes: names.
+        labels_seen: how many.
+        unlabelled: how many samples came without a label and were left out.
+        unlabeled: training inputs whose labels are in the vault; None: there are none.
+    """
 
     train: Samples
     val: Samples | None
@@ -44,12 +55,26 @@ class Parts:
     classes: tuple[str, ...]
     labels_seen: int
     unlabelled: int = 0
+    unlabeled: Samples | None = None
+
+    @property
+    def inputs(self) -> Samples:
+        """Training samples to learn an encoding from: those with labels, or where there are none, those without."""
+        return self.train if len(self.train) or self.unlabeled is None else self.unlabeled
 
     def fitted_on(self, train: Samples) -> "Parts":
         """The same parts, encoded by what the samples of `train` say; as they are where nothing is learned of them."""
-        train = fitted_on(train, train)  # once for all three
-        val = None if self.val is None else fitted_on(self.val, train)
-        return replace(self, train=fitted_on(self.train, train), val=val, test=fitted_on(self.test, train))
+        train = fitted_on(train, train)  # once for all
+        val, unlabeled = (None if one is None else fitted_on(one, train) for one in (self.val, self.unlabeled))
+        test = fitted_on(self.test, train)
+        return replace(self, train=fitted_on(self.train, train), val=val, test=test, unlabeled=unlabeled)
+
+    def without_labels(self) -> "Parts":
+        """The same parts, of which no label is trained on; those held out go on selecting."""
+        if not len(self.train):
+            return self
+        unlabeled = self.unlabeled if self.unlabeled is not None else sealed(self.train)
+        return replace(self, train=self.train.take(torch.zeros(0, dtype=torch.long)), unlabeled=unlabeled)
 
 
 @dataclass(frozen=True)
@@ -66,24 +91,37 @@ class Target:
     validation: float
     folds: int | None
     fold: int
-    test: float
+    test: float | str
+    source_test: float
+    label_space: str
 
     def __post_init__(self) -> None:
         if self.fitted_on not in ("target", "source"):
             raise unknown("target.fitted_on", self.fitted_on, ("target", "source"))
         if not 0 <= self.missing_labels < 1:
             raise InputError(f"target.missing_labels={self.missing_labels}: a share in [0, 1)")
+        if self.label_space not in ("same", "partial", "open"):
+            raise unknown("target.label_space", self.label_space, ("same", "partial", "open"))
+        if isinstance(self.test, str) and self.test != "all":
+            raise InputError(f"target.test={self.test}: a share in (0, 1), or 'all'")
 
-    def parts(self, seed: int) -> Parts:
+    def parts(self, seed: int, unlabeled: bool = False) -> Parts:
         """Cut the target. What is cut depends on the seed alone; the test split not even on that.
 
         Labels that are held out for validation count as seen: with `labels: 10` and `validation: 0.2`, eight labels a
         class train and two select. Where an encoding is learned, it is from the training part.
 
+        Args:
+            seed: of the run.
+            unlabeled: whether the inputs of the other training samples are wanted too; where all labels are seen, those
+                of the same samples.
+
         Raises:
             InputError: a part is empty, or a class is missing from the training split.
         """
-        pool, test = train_and_test(missing.without_values(self.data, self.missing_values), self.test)
+        pool, test = self._pool(missing.without_values(self.data, self.missing_values))
+        if self.labels == "none":
+            return self._hidden(pool, test)
         y, names = strata(pool.y, self.data.classes)
         self._check_classes(y, names, pool.y)
         draw = {
@@ -97,7 +135,34 @@ class Target:
         train = self._damaged(pool.take(torch.from_numpy(chosen[kept])), names, draw["gone"], draw["noise"])
         val = pool.take(torch.from_numpy(chosen[held])) if len(held) else None
         seen = len(train) + len(held)
-        return Parts(train, val, test, self.data.classes, seen, self.data.unlabelled).fitted_on(train)
+        parts = Parts(train, val, test, self.data.classes, seen, self.data.unlabelled)
+        rest = np.setdiff1d(np.arange(len(pool)), chosen)
+        if self.test == "all":
+            if not len(rest):
+                raise InputError("target.test=all tests on all whose labels are not seen: set target.labels")
+            parts = replace(parts, test=pool.take(torch.from_numpy(rest)))
+        if unlabeled:
+            parts = replace(parts, unlabeled=sealed(pool.take(torch.from_numpy(rest)) if len(rest) else train))
+        return parts.fitted_on(train)
+
+    def _pool(self, data: Splits) -> tuple[Samples, Samples]:
+        """Samples to train on, and the test split; under `test: all` these are the same."""
+        return (data.train, data.train) if self.test == "all" else train_and_test(data, float(self.test))
+
+    def _hidden(self, pool: Samples, test: Samples) -> Parts:
+        """All training samples without their labels.
+
+        Raises:
+            InputError: something is asked for that would read labels.
+        """
+        asked = {"imbalance": (self.imbalance, 1.0), "noise": (self.noise, 0.0), "folds": (self.folds, None)}
+        asked["missing_labels"] = (self.missing_labels, 0.0)
+        for key, (value, none) in asked.items():
+            if value != none:
+                raise InputError(f"target.{key}={value} is about labels, and under target.labels=none there are none")
+        nothing = pool.take(torch.zeros(0, dtype=torch.long))
+        parts = Parts(nothing, None, test, self.data.classes, 0, self.data.unlabelled, sealed(pool))
+        return parts.fitted_on(parts.inputs)
 
     def _held_out(
         self, y: subsets.Labels, whole: subsets.Indices | None, rng: np.random.Generator, seed: int
@@ -187,13 +252,17 @@ def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
 
 
 def describe(parts: Parts) -> Mapping[str, object]:
-    """Sizes, classes, fingerprints and flaws for the record."""
-    held = {name: part for name, part in vars(parts).items() if name in ("train", "val", "test") and part is not None}
+    """Sizes, classes, fingerprints and flaws for the record.
+
+    Test samples among those without labels are none of the flaws: nothing of them is learned by heart.
+    """
+    held = {name: part for name in ("train", "val", "test") if (part := getattr(parts, name)) is not None and len(part)}
+    beside = {} if parts.unlabeled is None else {"unlabeled": parts.unlabeled}
     return {
-        "sizes": {name: len(part) for name, part in held.items()},
+        "sizes": {name: len(part) for name, part in {**held, **beside}.items()},
         "classes": list(parts.classes),
         "labels_seen": parts.labels_seen,
         "unlabelled": parts.unlabelled,
         "duplicates": duplicates(parts.test, *(part for name, part in held.items() if name != "test")),
-        "fingerprints": {name: part.fingerprint() for name, part in held.items()},
+        "fingerprints": {name: part.fingerprint() for name, part in {**held, **beside}.items()},
     }

@@ -55,7 +55,7 @@ class Look:
         features: list[Tensor] = []
         grams: dict[str, list[Tensor]] = {stage: [] for stage in backbone.stages}
         with torch.no_grad():
-            for x, _ in self.probes["target"].batches(_MINIBATCH, backbone):
+            for x, _ in next(iter(self.probes.values())).batches(_MINIBATCH, backbone):
                 last, activations = backbone.observe(x, backbone.stages)
                 features.append(flat(last))
                 for stage, activation in activations.items():

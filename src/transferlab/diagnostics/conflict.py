@@ -6,6 +6,7 @@ from math import nan, sqrt
 import torch
 from torch import Tensor
 
+from transferlab.data.loading import size
 from transferlab.diagnostics.base import Look
 from transferlab.diagnostics.probe import remembered
 from transferlab.module import TransferModule
@@ -35,6 +36,8 @@ def gradient_cosine(first: Gradients, second: Gradients) -> float:
 class GradientCosine:
     """`gradient_cosine` of the task loss and each transfer loss times its weight: `gradient_cosine/<loss>`.
 
+    Where no label of the target is trained on, the task loss is that on the source.
+
     Over the trainable parameters of the backbone, on the probe, in evaluation mode: BatchNorm and dropout do what they
     do on unseen samples. The weight is that of the last step.
     """
@@ -60,8 +63,9 @@ class GradientCosine:
         with remembered(look.module.losses):
             for batch in look.batches:
                 for name, term in look.module.terms(batch, look.progress).items():
-                    sums[name] = _added(sums.get(name), _gradient(term * len(batch["target"][1]), parameters))
-        task = sums.pop("task")
+                    sums[name] = _added(sums.get(name), _gradient(term * size(batch), parameters))
+        if (task := sums.pop("task", None) or sums.pop("source_task", None)) is None:
+            return {}
         return {f"gradient_cosine/{name}": gradient_cosine(task, gradient) for name, gradient in sums.items()}
 
 

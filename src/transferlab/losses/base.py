@@ -25,7 +25,7 @@ class Observation:
 
     Attributes:
         x: inputs, or what the first stages have made of them.
-        y: labels (B, ...).
+        y: labels (B, ...); of the domain `unlabeled` (B, 0).
         activations: outputs of stages by name, those that some loss asked for among them.
         features: the backbone's output, (B, F); maps or sequences for a dense task.
         outputs: the target head's output, (B, C) logits in classification.
@@ -82,10 +82,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Study:
-    """What a loss may look at once, when the net lies on its device, before the first step of a run.
+    """What a loss may look at when the net lies on its device, before the first step of a run or of an epoch.
 
     Attributes:
-        backbone: with its starting weights, in evaluation mode.
+        backbone: with the weights that it has then, in evaluation mode.
         head: the target's, likewise.
         task: of the run.
         teachers: by name.
@@ -132,6 +132,11 @@ class Step:
         Raises:
             InputError: `reader` reads a domain that was not loaded.
         """
+        if name not in self.observed and name == "target":
+            raise InputError(
+                f"loss '{reader}' reads labelled samples of the target, and this run trains on none: set "
+                "target.labels, or leave it out"
+            )
         if name not in self.observed:
             raise InputError(f"loss '{reader}' reads the domain '{name}', which this run does not load")
         return self.observed[name]
@@ -152,10 +157,14 @@ class TransferLoss(nn.Module, ABC):
     """Domains of the batch."""
     studies: ClassVar[frozenset[str]] = frozenset()
     """Domains whose training samples it goes through once, before the first step."""
+    restudies: ClassVar[frozenset[str]] = frozenset()
+    """Domains whose training samples it goes through anew at the start of each epoch."""
     asks: ClassVar[Literal["never", "once", "each step"]] = "never"
     """Whether it looks up to a teacher: before the first step alone, or at each batch."""
     replaces_weight_decay: ClassVar[bool] = False
     """Whether the optimiser's weight decay is switched off beside it."""
+    shares_classes: bool = False
+    """Whether the source's labels are those of the target's head."""
 
     def __init__(self, weight: Weight) -> None:
         super().__init__()
@@ -178,7 +187,10 @@ class TransferLoss(nn.Module, ABC):
         """
 
     def study(self, study: Study) -> None:
-        """Fill buffers that `prepare` made from whole training splits, once; a resumed run finds them filled.
+        """Fill buffers that `prepare` made from whole training splits.
+
+        Of domains that it `studies` once, and a resumed run finds them filled; of those that it `restudies` from
+        scratch at the start of each epoch.
 
         Raises:
             InputError: the samples lack what the loss is about.

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.planning import Work, chosen
+from transferlab.data.module import DOMAINS
 from transferlab.prefix.activations import Activations
 from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-FITTED = ("target", "source", "val")
+FITTED = (*DOMAINS, "val")
 """Parts of the data that a fit passes over."""
 
 

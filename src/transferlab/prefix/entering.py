@@ -14,7 +14,7 @@ from torch import nn
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError, Store
-from transferlab.data.module import TransferData
+from transferlab.data.module import DOMAINS, TransferData
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.flops import Flops
 from transferlab.module import TransferModule
@@ -90,7 +90,7 @@ class PrefixCache(Callback):
         if self._inputs is not None:
             module.freeze_in(epoch)
             first_read = self._inputs.padded and not self.flops.knows(module)
-            for batches in (*map(self._entered.get, ("target", "source")), *self.lessons.given.values()):
+            for batches in (*map(self._entered.get, DOMAINS), *self.lessons.given.values()):
                 if batches is not None:
                     batches.first_read = first_read
 

@@ -28,10 +28,15 @@ class Inputs:
         self._digests: dict[str, list[bytes]] = {}
         self._labelled: set[str] = set()
 
+    @property
+    def leading(self) -> str:
+        """The first part that a batch holds samples of."""
+        return next(iter(self.rows))
+
     @cached_property
     def padded(self) -> bool:
         """Whether they differ in length, so that operations are not by sample."""
-        return _padded(self.first("target", 1)[0])
+        return _padded(self.first(self.leading, 1)[0])
 
     @property
     def device(self) -> torch.device:

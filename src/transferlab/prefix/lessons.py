@@ -16,7 +16,6 @@ from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.settings import Settings
 
 _log = logging.getLogger(__name__)
-_PART = "target"  # at whose training samples teachers look
 
 
 def teachers(module: TransferModule) -> Mapping[str, Teacher]:
@@ -92,15 +91,16 @@ class Lessons:
         taught = module.strategy.taught(name)
         activations = Activations(teacher.backbone, taught, inputs, self.store, kind, about, beside)
         if self.decided is not None or self._pays(name, activations, epochs):
-            batches = activations.batches(_PART, len(teacher.backbone.stages), ())
+            batches = activations.batches(inputs.data.asked, len(teacher.backbone.stages), ())
             self.given |= {name: batches} if batches is not None else {}
 
     def _pays(self, name: str, activations: Activations, epochs: int) -> bool:
-        look, rows, end = activations.look, activations.inputs.rows[_PART], len(activations.backbone.stages)
+        part = activations.inputs.data.asked
+        look, rows, end = activations.look, activations.inputs.rows[part], len(activations.backbone.stages)
         size, every = look.size(end), [end] * epochs
         work = Work(every, every, look.flops, len(rows.samples), len(rows), activations.inputs.device.type)
         limit = self.settings.gigabytes * 1e9 - taken(self.given.values())
-        pays = bool(paying(activations, self.settings, work, {end: size}, [_PART], limit))
+        pays = bool(paying(activations, self.settings, work, {end: size}, [part], limit))
         costs = f"{look.flops[end] / 1e6:.3g} million operations and {size} bytes a sample"
         if pays:
             _log.info("cache on for the teacher '%s': %s, done once for %d epochs", name, costs, epochs)

@@ -48,10 +48,10 @@ class Look:
     def _found(self) -> list[tuple[float, int | UncacheableError]]:
         """Of each boundary, from the first stage on: operations before it and bytes there, a sample."""
         self._backbone.requires_grad_(False)  # until the epoch's schedule says it again; torch's counter trips over it
-        (x, y), alone = self._inputs.first("target", 2), None
+        (x, y), alone = self._inputs.first(self._inputs.leading, 2), None
         padded = None
         if self._inputs.padded:
-            alone, padded = _shortened(self._inputs.first("target", 1)[0])
+            alone, padded = _shortened(self._inputs.first(self._inputs.leading, 1)[0])
         kept: dict[str, Any] = {}
         total = 0.0
         found: list[tuple[float, int | UncacheableError]] = []

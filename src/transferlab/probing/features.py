@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transferlab.cache.packing import UncacheableError
-from transferlab.data.module import EVALUATION_BATCH
+from transferlab.data.module import DOMAINS, EVALUATION_BATCH
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.oracle import evaluate
 from transferlab.prefix.activations import Activations
@@ -65,7 +65,7 @@ def features(run: Run, known: Known | None = None) -> dict[str, Features]:
         UncacheableError: they cannot be kept by sample, or another process computes them.
         CacheError: the disk is full, or cannot be written.
     """
-    if (rows := run.data.rows("target")) is not None and rows.views > 1:
+    if any(rows.views > 1 for part in DOMAINS if (rows := run.data.rows(part)) is not None):
         raise UncacheableError("training samples change from epoch to epoch")
     run.module.to(run.trainer.strategy.root_device)
     run.module.freeze_in(0)

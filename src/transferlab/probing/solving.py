@@ -38,7 +38,8 @@ def solve(run: Run, solver: LBFGS) -> Scored:
     began = time.perf_counter()
     _linear(run.module.head)
     seat = Seat(run, 1, len(solver.path))
-    parts = _features(run)
+    _check_head_alone(run)
+    parts = kept_features(run)
     exact = copy.deepcopy(run.module.head).double()
     x, y = parts["target"].x.double(), parts["target"].y
     y = y.double() if y.is_floating_point() else y
@@ -62,7 +63,7 @@ def solve(run: Run, solver: LBFGS) -> Scored:
     return partial(tested, run, parts)
 
 
-def _features(run: Run) -> dict[str, Features]:
+def _check_head_alone(run: Run) -> None:
     module, epochs = run.module, range(int(run.trainer.max_epochs or 1))
     strategy = module.strategy
     more = strategy.beyond_head
@@ -70,6 +71,14 @@ def _features(run: Run) -> dict[str, Features]:
         more = "more than the head trains"
     if more is not None:
         raise InputError(f"strategy.solver solves for a head alone, and here {more}: choose strategy=linear_probe")
+
+
+def kept_features(run: Run) -> dict[str, Features]:
+    """Those of a run that has a `Seat`, from the cache; where that is off, from one that is thrown away.
+
+    Raises:
+        InputError: they change from look to look, or the cache cannot be used.
+    """
     cache = run.watching.cache
     try:
         if cache.settings.use != "off":

@@ -40,7 +40,7 @@ class Bench:
         quiet()
         start_random_state(config.seed, "build")
         strategy: Strategy = building.build(config.strategy)
-        parts, _ = feeding.data(config, strategy.reads)
+        parts, _ = feeding.data(config, strategy)
         task: Task = building.build(config.task)
         net = building.net(config, task)
         self.tested = Tested()
@@ -101,7 +101,7 @@ class Bench:
             self._moved |= {key for key, value in state.items() if not torch.equal(value, first[key])}
 
     def _inputs(self) -> Iterator[Any]:
-        for x, y in self.data.studied("target", self.data.batch_size):
+        for x, y in self.data.studied(next(iter(self.data.domains)), self.data.batch_size):
             if len(y) > 1 or len(self.data.train) == 1:  # of one sample there are no statistics
                 x = each(lambda tensor: tensor.to(self.module.device), x)
                 yield floats(self.data.on_after_batch_transfer((x, y.to(self.module.device)), 0)[0], self._kind)

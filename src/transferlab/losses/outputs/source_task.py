@@ -24,13 +24,13 @@ class SourceTask(TransferLoss):
         InputError: another word for `head`.
     """
 
-    reads = frozenset({"target", "source"})
+    reads = frozenset({"source"})
 
     def __init__(self, weight: Weight, head: Literal["shared", "own"]) -> None:
         super().__init__(weight)
         if head not in ("shared", "own"):
             raise InputError(f"strategy.losses.source_task.head={head}: 'shared' or 'own'")
-        self.shared = head == "shared"
+        self.shared = self.shares_classes = head == "shared"
         self.head: nn.Module | None = None
         self.task: Task | None = None
 

@@ -1,0 +1,103 @@
+"""Labels that a target hides change nothing of a training: no weight, no selected epoch, no number that is logged.
+
+Every strategy of domain adaptation runs twice, once with the target's training labels as they are and once with noise
+in their place, under every rule at once. Some strategies are drawn each day, see `cells.drawn`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import cells
+import numpy as np
+import pytest
+import torch
+
+from transferlab import results, train
+from transferlab.data import labels
+
+RULES = ("rules=all", "oracle=true")
+STRATEGIES = [name for name in cells.options("strategy") if cells.adapts(name)]
+pytestmark = pytest.mark.slow
+
+
+def target(folder: Path) -> Path:
+    """Where a cell's command has the target's arrays."""
+    return folder / "images-classification" / "npz.npz"
+
+
+def rewritten(file: Path, **changed: np.ndarray) -> None:
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    np.savez(file, **{**kept, **changed})
+
+
+def run(strategy: str, folder: Path, study: str, *more: str, **changed: np.ndarray) -> tuple[dict[str, Any], Path]:
+    """A run whose target has other labels than it should: its record, and its folder."""
+    cell = cells.alone(strategy)
+    words = cells.command(cell, folder, "trainer.max_epochs=2", f"study={study}", *RULES, *more)
+    rewritten(target(folder), **changed)
+    config = cells.composed(words)
+    return train.run(config), results.folder(config)
+
+
+def noise(seed: int, size: int = 16) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2, size)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found = {}
+    for file in ("selected.pt", "last.pt"):
+        state = torch.load(folder / file, weights_only=True)
+        found |= {f"{file} {key}": value for key, value in state.items()}
+    return found
+
+
+def same_training(one: tuple[dict[str, Any], Path], other: tuple[dict[str, Any], Path]) -> None:
+    (record, folder), (noisy, beside) = one, other
+    assert record["status"] == noisy["status"] == "finished"
+    before, after = weights(folder), weights(beside)
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert record["history"] == noisy["history"]
+    chosen = [
+        {rule: (said["epoch"], said["score"]) for rule, said in found["rules"].items()} for found in (record, noisy)
+    ]
+    assert chosen[0] == chosen[1]
+    assert record["metrics"]["selected"]["epoch"] == noisy["metrics"]["selected"]["epoch"]
+
+
+@pytest.mark.parametrize("strategy", cells.drawn(5, STRATEGIES))
+def test_hidden_training_labels_of_noise_change_nothing(strategy, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    true = run(strategy, folder, "true")
+    noisy = run(strategy, folder, "hidden", y_train=noise(1))
+    same_training(true, noisy)
+    # nor does the test split, of which they are none
+    assert true[0]["metrics"] == noisy[0]["metrics"]
+    assert true[0]["data"]["fingerprints"] == noisy[0]["data"]["fingerprints"]
+
+
+@pytest.mark.parametrize("strategy", cells.drawn(3, STRATEGIES))
+def test_test_labels_of_noise_change_the_test_scores_alone(strategy, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    true = run(strategy, folder, "true")
+    noisy = run(strategy, folder, "tested", y_test=noise(1))
+    same_training(true, noisy)
+    assert true[0]["metrics"]["last"]["test/loss"] != noisy[0]["metrics"]["last"]["test/loss"]
+
+
+@pytest.mark.parametrize("strategy", cells.drawn(3, STRATEGIES))
+def test_labels_beyond_the_budget_of_noise_change_nothing(strategy, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    seen = np.array([0, 1, 2, 3, 4, 5])  # whose labels an annotator was asked for
+    monkeypatch.setattr(labels, "seen", lambda y, *rest: seen)
+    more = ("target.labels=3", "target.validation=0.34", "selection=target_val")
+    changed = noise(2)
+    changed[seen] = seen % 2  # as the set has them
+    true = run(strategy, folder, "seen", *more)
+    noisy = run(strategy, folder, "beyond", *more, y_train=changed)
+    same_training(true, noisy)
+    assert true[0]["metrics"] == noisy[0]["metrics"]
+
+
+def test_the_noise_is_noise():
+    assert (noise(1) != np.arange(16) % 2).any() and (noise(2)[6:] != np.arange(6, 16) % 2).any()
