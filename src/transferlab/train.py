@@ -18,7 +18,7 @@ from transferlab.backbones.base import Backbone
 from transferlab.data import duplicates
 from transferlab.data.module import PARTS
 from transferlab.data.samples import Splits
-from transferlab.data.target import Parts, describe
+from transferlab.data.target import Parts, describe, sizes
 from transferlab.diagnostics.watch import Watch
 from transferlab.environment import quiet
 from transferlab.errors import DivergedError, InputError, unknown
@@ -159,7 +159,12 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     module.build_optimizer, chosen["fused"] = fused(module.build_optimizer, config.trainer.fused, on_cpu, unscales)
     _log.info("%s", runtime.said(chosen))
     duplicates = _source_duplicates(folder, parts, source_data, [source, *taught])
-    record["data"] = {**common.described[held], "source_weights": source, "source_duplicates": duplicates}
+    record["data"] = {
+        **common.described[held],
+        "source_weights": source,
+        "source_sizes": sizes(source_data),
+        "source_duplicates": duplicates,
+    }
     module.beside = watching.unchanged.read
     return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam)
 

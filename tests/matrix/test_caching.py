@@ -25,7 +25,7 @@ def first_task(family: cells.Family, strategy: str) -> cells.Cell | None:
     return next((cell for cell in found if cells.gap(cell) is None), None)
 
 
-@pytest.mark.parametrize("family", cells.drawn(8, cells.families()), ids=lambda family: family.name.replace(" ", "_"))
+@pytest.mark.parametrize("family", cells.drawn(5, cells.families()), ids=lambda family: family.name.replace(" ", "_"))
 def test_the_record_is_the_same_with_the_cache_on_every_family(family, folder, monkeypatch):
     cell = first_task(family, "gradual_unfreezing")
     assert cell is not None
@@ -57,7 +57,7 @@ def same(cached: dict[str, Any], plain: dict[str, Any]) -> None:
     alike(cached, plain, within=1e-5)
 
 
-@pytest.mark.parametrize("strategy", cells.drawn(8, cells.options("strategy")))
+@pytest.mark.parametrize("strategy", cells.drawn(5, cells.options("strategy")))
 def test_the_record_is_the_same_with_the_cache_under_every_strategy(strategy, folder, monkeypatch):
     record, plain = both(cells.alone(strategy), folder, monkeypatch, *cells.EARLY.get(strategy, ()))
     same(record, plain)

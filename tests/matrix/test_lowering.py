@@ -111,7 +111,7 @@ def move(net: torch.nn.Module) -> None:
         weight += NOISE * torch.randn(weight.shape, generator=generator)
 
 
-@pytest.mark.parametrize("strategy", cells.drawn(12, LOWERING))
+@pytest.mark.parametrize("strategy", cells.drawn(7, LOWERING))
 def test_a_strategy_lowers_its_own_loss(strategy, folder, beside, monkeypatch):
     monkeypatch.chdir(folder)
     beside(looks := [], Looking)

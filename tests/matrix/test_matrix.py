@@ -8,7 +8,7 @@ import cells
 import pytest
 
 SEED = int(os.environ["TRANSFERLAB_MATRIX_SEED"])  # tests/matrix/conftest.py sets and shows it
-SIZE = 12
+SIZE = 9
 RUN = [cell for cell in cells.cells() if cells.gap(cell) is None]
 
 

@@ -47,7 +47,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, handler)
 
 
-@pytest.mark.parametrize("strategy", cells.drawn(12, cells.stepping()))
+@pytest.mark.parametrize("strategy", cells.drawn(8, cells.stepping()))
 def test_a_strategy_goes_on_as_if_it_had_not_been_interrupted(strategy, folder, beside, monkeypatch):
     monkeypatch.chdir(folder)
     more = (f"trainer.max_epochs={EPOCHS}", *cells.EARLY.get(strategy, ()))

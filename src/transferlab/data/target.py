@@ -251,6 +251,13 @@ def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
     return data.train.take(torch.from_numpy(kept)), data.train.take(torch.from_numpy(held))
 
 
+def sizes(source: Splits | None) -> dict[str, int] | None:
+    """Of the source's samples that a run opens, for the record; None: it opens none."""
+    if source is None:
+        return None
+    return {"train": len(source.train), "held": 0 if source.test is None else len(source.test)}
+
+
 def describe(parts: Parts) -> Mapping[str, object]:
     """Sizes, classes, fingerprints and flaws for the record.
 
