@@ -86,6 +86,6 @@ def checked(config: DictConfig) -> DictConfig:
 def _set(config: DictConfig) -> tuple[Any, ...]:
     """What tells a data set from others, however it is preprocessed, with prompts or without."""
     data = config.target.data
-    while "of" in data:
+    while "of" in data and "data" in data.of:  # a set made of one other, not of several
         data = data.of.data
     return tuple(data.get(key) for key in ("_target_", "name", "root", "path"))
