@@ -44,7 +44,7 @@ class Flops(Callback):
         """Operations of the run so far; None where the counter failed or no step was done."""
         if self.failed or not self.sets:
             return None
-        return sum(one["step"] * one["samples"] // one["batch"] for one in self.sets.values())
+        return sum(one["step"] * one["samples"] // one["batch"] for one in self.sets.values() if one["batch"])
 
     def knows(self, module: LightningModule) -> bool:
         """Whether no step of the stages that train now is to be counted any more."""

@@ -35,6 +35,7 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
         "history": [],
         "report": None,
         "forgetting": None,
+        "privacy": None,
         "cost": {
             "seconds": 0.0,
             "fit_seconds": None,

@@ -16,6 +16,7 @@ from transferlab.acting import Anchored
 from transferlab.data.module import TransferData
 from transferlab.diagnostics import saliency
 from transferlab.diagnostics.forgetting import Exam, forgetting
+from transferlab.diagnostics.privacy import Membership
 from transferlab.diagnostics.settings import Settings
 from transferlab.diagnostics.watch import Watch
 from transferlab.errors import DivergedError, InputError
@@ -162,17 +163,20 @@ def looked_back(
     diagnostics: Settings,
     watch: Watch,
     exam: Exam | None,
+    membership: Membership | None,
     folder: Path,
 ) -> dict[str, Any]:
-    """What diagnostics say of the selected weights: what is forgotten of the source, and where the net looks."""
+    """What diagnostics say of the selected weights: what is forgotten or given away of the source, and pictures."""
     said: dict[str, Any] = {}
-    if exam is None and not diagnostics.samples:
+    if exam is None and membership is None and not diagnostics.samples:
         return said
     started = time.perf_counter()
     load_weights(module, folder / results.SELECTED)
     module.to(trainer.strategy.root_device)  # from where Lightning has moved it
     if exam is not None:
         said["forgetting"] = forgetting(exam, module.backbone, watch.plan.exam)
+    if membership is not None:
+        said["privacy"] = membership.said(module.backbone)
     if diagnostics.samples:
         picture = folder / saliency.FILE
         files.write_bytes(picture, saliency.picture(diagnostics.samples, module, data, classes))

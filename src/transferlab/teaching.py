@@ -18,7 +18,8 @@ from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples
 from transferlab.data.target import Target
 from transferlab.diagnostics.forgetting import Exam, set_exam
-from transferlab.diagnostics.probe import undisturbed
+from transferlab.diagnostics.privacy import Membership, attacks
+from transferlab.diagnostics.probe import Probe, undisturbed
 from transferlab.errors import InputError
 from transferlab.losses.teacher import Teacher
 from transferlab.strategy import Strategy
@@ -145,6 +146,32 @@ def exam(recipe: DictConfig, weights: Path, backbone: Backbone, data: TransferDa
 
     head, task = own_head(recipe, weights, backbone, data.input.example(2), dense)
     return None if head is None or task is None else set_exam(weights, read, task, backbone, head, data)
+
+
+def membership(
+    recipe: DictConfig, weights: Path, backbone: Backbone, data: TransferData, dense: bool, samples: int
+) -> Membership | None:
+    """What of a source an attacker asks about, and learns from its net; None if the source has no classes, or no two.
+
+    Args:
+        recipe: the config of the source's own run.
+        weights: what that run selected.
+        backbone: holds them already.
+        data: normalises.
+        dense: whether this run's backbone has lost its tail, and with it the features that the source's head takes.
+        samples: training samples of the source to look at, and test samples, at most.
+    """
+    head, task = own_head(recipe, weights, backbone, data.input.example(2), dense)
+    if head is None or task is None:
+        return None
+    target: Target = build(recipe.target)
+    parts = target.parts(recipe.seed)
+    count = min(samples, len(parts.train), len(parts.test))
+    if count < 2:
+        return None
+    members, nonmembers = (Probe.of(part.prepared(data.input), count, data) for part in (parts.train, parts.test))
+    before = attacks(backbone, head, task, members, nonmembers)
+    return Membership(members, nonmembers, head, task, before)
 
 
 def own_head(

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from transferlab import building, feeding, pretraining, recording, results, runtime, teaching
+from transferlab import building, dp_sgd, feeding, pretraining, recording, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.appraising import Appraiser
 from transferlab.backbones import weights as backbone_weights
@@ -33,7 +33,7 @@ from transferlab.probing.solving import solve
 from transferlab.record import title
 from transferlab.results import Record
 from transferlab.scoring import Tested
-from transferlab.selection.rules import Rule, is_oracle
+from transferlab.selection.rules import Rule, Unseen, is_oracle, name
 from transferlab.solver import LBFGS
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
@@ -110,7 +110,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     whole = results.portable(config)
     known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)
     if held not in common.data:
-        common.data[held] = feeding.data(config, strategy)
+        common.data[held] = feeding.data(config, strategy, task.reconstructs)
     parts, source_data = common.data[held]
     shared = common.nets.get(known)
     backbone = shared or building.net(config, task)
@@ -131,8 +131,12 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
     data = feeding.batches(config, parts, source_data, strategy, task)
-    watching.appraiser.check(data)
+    watching.appraiser.check(data, task)
+    if strategy.interpolation is not None and strategy.interpolation.alpha is None:
+        _check_validates(watching.keep.rule)
     diagnostics.check(module, data)
+    mixes = bool(config.get("augmentation") and config.augmentation.batch)
+    dp_sgd.check(module, data, trainer, mixes)
     if from_source and not _pretrained(config):
         data.decode(*PARTS)
         rehearse(module, data)
@@ -140,12 +144,15 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
         common.described[held] = describe(parts)
 
     before = time.perf_counter()
-    exam = None
+    exam = membership = None
     if from_source and shared is None:
         source = _source_weights(config)
         backbone_weights.load(backbone, source)
     if source is not None and watching.watch.examines:
         exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
+    if source is not None and diagnostics.privacy and config.source.pretrain is not None:
+        asked = (pretraining.config_of(config), Path(source), backbone, data, task.dense)
+        membership = teaching.membership(*asked, diagnostics.privacy_samples)
     common.nets[known] = backbone
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
@@ -157,6 +164,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     chosen["channels_last"] = runtime.channels_last(module, module.backbone, config.trainer.channels_last, on_cpu)
     unscales = bool(config.trainer.gradient_clip_val) and isinstance(trainer.precision_plugin, MixedPrecision)
     module.build_optimizer, chosen["fused"] = fused(module.build_optimizer, config.trainer.fused, on_cpu, unscales)
+    module.build_optimizer = dp_sgd.attached(module)
     _log.info("%s", runtime.said(chosen))
     duplicates = _source_duplicates(folder, parts, source_data, [source, *taught])
     record["data"] = {
@@ -166,7 +174,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
         "source_duplicates": duplicates,
     }
     module.beside = watching.unchanged.read
-    return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam)
+    return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam, membership)
 
 
 def _watching(
@@ -194,13 +202,26 @@ def _watching(
         listening=Listening(strategy.freezing, lambda: history.rows),
         watch=watch(history, from_source, config.source.pretrain is not None),
         unchanged=unchanged,
-        appraiser=Appraiser(building.rules(config), rule, history),
+        appraiser=Appraiser(building.rules(config), rule, history, strategy.shares_classes),
         oracle=oracle,
         keep=KeepSelected(rule, history, folder / KEPT, unchanged, beside),
         flops=flops,
         tested=Tested(),
         averager=Averager(strategy.averaging),
     )
+
+
+def _check_validates(rule: Rule) -> None:
+    """See that a rule can tell interpolated weights apart, which are no epochs.
+
+    Raises:
+        InputError: it scores epochs alone.
+    """
+    if isinstance(rule, Unseen) or is_oracle(rule):
+        raise InputError(
+            f"strategy.interpolation.alpha=null is chosen on held-out labels, which selection={name(rule)} does not "
+            "look at: set selection=target_val, or an alpha"
+        )
 
 
 def _pretrained(config: DictConfig) -> bool:
@@ -240,6 +261,6 @@ def _source_duplicates(folder: Path, parts: Parts, source: Splits | None, weight
     seen += [earlier for file in weights if (earlier := duplicates.seen_by(file)) is not None]
     own = [duplicates.identities(part) for part in (parts.train, parts.val) if part is not None and len(part)]
     duplicates.write_seen(folder, [*own, *seen])
-    if parts.unlabeled is not None:
+    if parts.unlabeled is not None and parts.hides:
         duplicates.check_hidden(parts.unlabeled, *seen)
     return duplicates.source_duplicates(parts.test, *seen)

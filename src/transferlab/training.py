@@ -8,12 +8,13 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
-from transferlab import files, results
+from transferlab import dp_sgd, files, results
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.appraising import Appraiser
 from transferlab.data.module import TransferData
 from transferlab.data.target import Parts
 from transferlab.diagnostics.forgetting import Exam
+from transferlab.diagnostics.privacy import Membership
 from transferlab.diagnostics.settings import Settings
 from transferlab.diagnostics.watch import Watch
 from transferlab.flops import Flops
@@ -95,6 +96,7 @@ class Run:
         watching: the trainer's callbacks.
         diagnostics: what watches it.
         exam: on the source, for after the training.
+        membership: samples of the source to look for then.
     """
 
     config: DictConfig
@@ -108,6 +110,7 @@ class Run:
     watching: Watching
     diagnostics: Settings
     exam: Exam | None = None
+    membership: Membership | None = None
 
     @property
     def title(self) -> str:
@@ -133,6 +136,9 @@ class Run:
         self.record["history"] = history.rows
         self.record["cost"].update(_cost(self.module, history), flops=self.watching.flops.total)
         self.record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
+        spent = dp_sgd.spent(self.trainer, len(self.data.passed_over), self.data.batch_size)
+        if spent is not None:
+            self.record["data"]["privacy_epsilon"] = spent
         # looking on costs a strategy nothing
         self.record["cost"]["seconds"] += history.earlier + watch.earlier - (0.0 if oracle is None else oracle.seconds)
 
@@ -156,8 +162,8 @@ class Run:
             save_weights(module, self.folder / results.SELECTED)  # the selected epoch was tested last
         record.update(watching.anchored.said())
         record["report"] = watching.tested.report(module, len(self.parts.classes))
-        looks = (module, self.data, self.trainer, self.parts.classes, self.diagnostics, watching.watch, self.exam)
-        record.update(looked_back(*looks, self.folder))
+        looks = (module, self.data, self.trainer, self.parts.classes, self.diagnostics, watching.watch)
+        record.update(looked_back(*looks, self.exam, self.membership, self.folder))
         record["cost"]["diagnostics_seconds"] = round(watching.watch.seconds, 3)
         record["cost"]["cache_hits"] = watching.cache.hits
         save_merged(module, self.folder / LAST, self.folder / results.SELECTED)

@@ -25,10 +25,17 @@ _BATCH = 64
 
 def correct(backbone: Backbone, head: nn.Module, task: Task, questions: Probe) -> Tensor:
     """Whether backbone and head, both in evaluation mode, class each sample right: (N,), on the CPU."""
+    probabilities, y = answered(backbone, head, task, questions)
+    return probabilities.argmax(1) == y
+
+
+def answered(backbone: Backbone, head: nn.Module, task: Task, questions: Probe) -> tuple[Tensor, Tensor]:
+    """Probabilities (N, C) by backbone and head, both in evaluation mode, and labels (N,), on the CPU."""
     with torch.no_grad():
         answers = [(observe(backbone, head, x)[2], y) for x, y in questions.batches(_BATCH, backbone)]
         said = [(task.probabilities(outputs), y) for outputs, y in answers]
-        return torch.cat([(p.argmax(1) == y).cpu() for p, y in said if p is not None])
+        p, y = zip(*((p.cpu(), y.cpu()) for p, y in said if p is not None), strict=True)
+        return torch.cat(p), torch.cat(y)
 
 
 @dataclass(frozen=True)

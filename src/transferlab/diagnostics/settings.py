@@ -22,7 +22,7 @@ class Settings:
     """The settings of `conf/diagnostics/_base.yaml`, which says what each means.
 
     Raises:
-        InputError: a share outside (0, 1], or a probe too small for any estimate.
+        InputError: a share outside (0, 1], or too few samples for any estimate.
     """
 
     share: float
@@ -33,6 +33,8 @@ class Settings:
     gradient_cosine: bool
     calibration_error: bool
     forgetting: bool
+    privacy: bool
+    privacy_samples: int
     saliency: Mapping[str, Sequence[int]]
 
     def __post_init__(self) -> None:
@@ -40,6 +42,8 @@ class Settings:
             raise InputError(f"diagnostics.share={self.share}: above 0, at most 1; diagnostics=none has none at all")
         if self.probe < 4:
             raise InputError(f"diagnostics.probe={self.probe}: at least 4 samples")
+        if self.privacy_samples < 2:
+            raise InputError(f"diagnostics.privacy_samples={self.privacy_samples}: at least 2 samples")
 
     @property
     def samples(self) -> Sequence[int]:
@@ -75,5 +79,5 @@ class Settings:
             saliency.check(self.samples, module, data)
 
 
-OFF = Settings(1.0, 4, False, False, False, False, False, False, {"samples": ()})
+OFF = Settings(1.0, 4, False, False, False, False, False, False, False, 2, {"samples": ()})
 """What a source's own run has."""
