@@ -57,7 +57,9 @@ def ours(pair: tuple[str, str], strategy: str) -> tuple[str, list[float]]:
 
 def cell(scores: list[float]) -> str:
     """Mean and standard deviation in words."""
-    return f"{mean(scores):.1f} ± {stdev(scores):.1f}" if len(scores) > 1 else "not run yet"
+    if len(scores) < 2:
+        return f"{scores[0]:.1f}" if scores else "not run yet"
+    return f"{mean(scores):.1f} ± {stdev(scores):.1f}"
 
 
 rows = []
@@ -80,7 +82,10 @@ for pair, theirs, nn, dann, factor, machine in rows:
         f"| *{theirs['DANN']}* | {cell(dann)} | {factor} |"
     )
 average = {key: mean(float(row[key]) for _, row, *_ in rows) for key in ("SVM", "NN", "DANN")}
-means = [f"{mean(map(mean, group)):.1f}" if all(group) else "not run yet" for group in zip(*(r[2:4] for r in rows))]
+means = [
+    f"{mean(map(mean, group)):.1f}" if all(group) else "not run yet"
+    for group in zip(*(row[2:4] for row in rows), strict=True)
+]
 print(
     f"| average | *{average['SVM']:.1f}* | {mean(row[-1] for row in rows):.1f} | *{average['NN']:.1f}* | {means[0]} "
     f"| *{average['DANN']:.1f}* | {means[1]} | |"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# MNIST to USPS and back without labels of the target: 2,000 and 1,800 images, source only, DANN and CDAN.
+#   TRANSFERLAB_DATA=DIR experiments/digits_adaptation/run.sh [WORK]     on a CPU; started again, it goes on
+# DIR holds MNIST/raw and usps/usps.h5; WORK keeps runs and the images that were drawn.
+set -euo pipefail
+: "${TRANSFERLAB_DATA:?names the folder of data}"
+work=${1:-runs}
+here=$(dirname "$0")
+[ -e "$work/digits" ] || python "$here/subsets.py" "$TRANSFERLAB_DATA" "$work/digits"
+
+sweep() {
+  transferlab sweep "$here/digits_adaptation.yaml" tracker=none diagnostics=none trainer.accelerator=cpu \
+    "paths.data=$work/digits" "paths.runs=$work" "paths.cache=$work/cache" "$@"
+}
+sweep from=mnist to=usps
+sweep from=usps to=mnist
+python "$here/table.py" "$work"
