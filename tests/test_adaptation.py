@@ -43,7 +43,7 @@ def test_every_rule_is_in_the_record_beside_the_declared_one(run):
     assert code == 0
     expected = {"source_val", "iwv", "dev", "entropy", "infomax", "bnm", "snd", "class_cluster", "reverse", "last"}
     assert set(record["rules"]) == expected  # of target labels none are held out
-    scores = [-np.inf if row["rules/collapsed"] else row["rules/snd"] for row in record["history"]]
+    scores = [(not row["rules/collapsed"], row["rules/snd"]) for row in record["history"]]
     chosen = record["rules"]["snd"]
     assert record["metrics"]["selected"]["rule"] == "snd"
     assert record["metrics"]["selected"]["epoch"] == chosen["epoch"] == max(range(2), key=lambda e: (scores[e], e))
@@ -145,8 +145,10 @@ def test_images_of_other_sizes_are_resized_and_other_channels_refused(run, tmp_p
 
 
 def test_a_target_that_is_its_own_source_is_refused(run, tmp_path):
-    same = written(tmp_path / "same.npz", 1)
+    same, copied = (written(tmp_path / f"{name}.npz", 1) for name in ("same", "copied"))
     code, said, _ = run("strategy=dann", "selection=last", source=same, target=same)
+    assert code != 0 and "source and target are one set" in said
+    code, said, _ = run("strategy=dann", "selection=last", source=same, target=copied)
     assert code != 0 and "24 of 24 target samples whose labels are hidden" in said
 
 
@@ -157,3 +159,86 @@ def test_a_constant_target_is_said(run, tmp_path):
     source = written(tmp_path / "white.npz", 1)
     code, said, _ = run("strategy=dan", "selection=last", source=source, target=target)
     assert code == 0 or "Traceback" not in said
+
+
+def test_a_set_that_is_preprocessed_otherwise_is_the_same_set(tmp_path, capsys):
+    words = ["source=mnist5k", "target=mnist5k", "target.labels=none", "strategy=source_only", "selection=last", *NET]
+    assert cli.main(["train", *words, *QUIET, f"paths.runs={tmp_path / 'runs'}"]) != 0
+    assert "source and target are one set, mnist5k" in capsys.readouterr().err
+
+
+def test_rules_see_the_same_with_the_cache_and_without(run):
+    words = ["strategy=dan", "strategy/freezing=linear_probe", "selection=last", "rules=all", "rules.samples=7"]
+    rules = [
+        [
+            {key: row[key] for key in row if key.startswith("rules/")}
+            for row in run(*words, f"cache={use}")[2]["history"]
+        ]
+        for use in ("on", "off")
+    ]
+    for cached, plain in zip(*rules, strict=True):
+        assert cached == pytest.approx(plain, abs=1e-5, nan_ok=True)
+
+
+def test_a_partial_target_has_not_collapsed(run, tmp_path):
+    source = written(tmp_path / "many.npz", 1, np.array(list("abcdefgh")), count=32)
+    target = written(tmp_path / "few.npz", 2, np.array(["a", "b"]))
+    words = ["strategy=source_only", "target.label_space=partial", "selection=source_val"]
+    code, said, _ = run(*words, source=source, target=target)
+    assert code == 0 and "from the source's" not in said
+
+
+def test_held_out_rows_of_a_table_are_encoded_too(tmp_path):
+    for name, seed in (("source", 0), ("target", 1)):
+        rng = np.random.default_rng(seed)
+        rows = [f"{a:.2f},{b:.2f},{'yes' if a > 0 else 'no'}" for a, b in rng.normal(size=(40, 2))]
+        (tmp_path / f"{name}.csv").write_text("a,b,label\n" + "\n".join(rows) + "\n")
+    words = ["source=table", f"source.pretrain.target.data.path={tmp_path}/source.csv", "target=table"]
+    words += [f"target.data.path={tmp_path}/target.csv", "target.labels=none", "strategy=dan", "selection=source_val"]
+    words += ["backbone=mlp", "input@backbone.input=table", "backbone.input.shape=[2]", "source.pretrain.max_epochs=1"]
+    assert cli.main(["train", *words, *QUIET, f"paths.runs={tmp_path / 'runs'}"]) == 0
+
+
+def test_the_baseline_takes_as_many_steps_under_a_few_labels(run):
+    words = ["target.labels=3", "target.validation=0.34", "selection=target_val"]
+    alone, adapting = (run(f"strategy={name}", *words)[2]["data"]["sizes"] for name in ("source_only", "dan"))
+    assert alone["unlabeled"] == adapting["unlabeled"] == 24 - 6 and "train" not in alone
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["strategy=wise_ft", "strategy.interpolation.alpha=null", "target.labels=8", "selection=entropy"], "an alpha"),
+        (["strategy=shot", "task.class_weights=balanced", "selection=entropy"], "this run has none"),
+        (["strategy=ewc", "selection=last"], "learns from labels of the target alone"),
+        (["strategy=deepjdot", "selection=last", "augmentation=mixup"], "does not mix images"),
+        (["strategy=dann", "selection=last", "target.test=all", "target.source_test=0.9"], None),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_more_that_cannot_be_is_said_before_the_training_ends(run, words, said):
+    code, error, record = run(*words)
+    assert "Traceback" not in error
+    if said is not None:
+        assert code != 0 and said in error
+        assert record is None or not record.get("history")
+
+
+def test_a_rule_beside_leaves_a_run_alone_that_has_nothing_for_it(tmp_path):
+    words = ["source=none", "strategy=scratch", "target=diabetes", "task=regression", "rules=all", "backbone=mlp"]
+    words += ["input@backbone.input=table", "backbone.input.shape=[10]", "trainer.max_epochs=1"]
+    assert (
+        cli.main(["train", *words, "tracker=none", "trainer.accelerator=cpu", f"paths.runs={tmp_path / 'runs'}"]) == 0
+    )
+
+
+def test_one_set_as_both_sides_is_fine_where_nothing_is_hidden(run, tmp_path):
+    same = written(tmp_path / "same.npz", 1)
+    assert run("strategy=dan", "selection=last", "target.labels=all", source=same, target=same)[0] == 0
+
+
+def test_the_names_of_a_head_that_stays_are_checked_even_with_labels(run, tmp_path):
+    target = written(tmp_path / "swapped.npz", 3, NAMES[::-1])
+    words = ["strategy=shot", "selection=target_val", "target.labels=4", "target.validation=0.5"]
+    code, said, _ = run(*words, target=target)
+    assert code != 0 and "in this order" in said

@@ -150,8 +150,8 @@ def test_test_labels_of_noise_change_neither_weights_nor_selection(tmp_path, mon
     folder, record = run(tmp_path / "true", "oracle=true")
     read = feeding.data
 
-    def noisy(config, strategy):
-        parts, source = read(config, strategy)
+    def noisy(config, *rest):
+        parts, source = read(config, *rest)
         if config.study == "pretraining":
             return parts, source
         y = torch.randint(0, 10, parts.test.y.shape, generator=torch.Generator().manual_seed(1))

@@ -19,6 +19,7 @@ from transferlab.selection.rules import COLLAPSED, Rule, Unseen, is_oracle, name
 from transferlab.selection.seen import Labelled, Passed, Seen
 from transferlab.selection.settings import Rules
 from transferlab.tasks import base
+from transferlab.tasks.base import Task
 from transferlab.values import flat
 
 _log = logging.getLogger(__name__)
@@ -34,10 +35,11 @@ class Appraiser(Callback):
         rules: settings.
         declared: the rule that selects; it must have what it reads, those beside it are left out where they lack it.
         history: whose rows are added to.
+        shares: whether the source's labels are classes of the head that is scored; else no rule sees the source.
     """
 
-    def __init__(self, rules: Rules, declared: Rule, history: History) -> None:
-        self.rules, self.declared, self.history = rules, declared, history
+    def __init__(self, rules: Rules, declared: Rule, history: History, shares: bool) -> None:
+        self.rules, self.declared, self.history, self.shares = rules, declared, history, shares
         asked = (declared, *rules.beside.values())
         self.unseen = {one.name: one for one in reversed(asked) if isinstance(one, Unseen)}
         self._parts: dict[str, Loader] = {}
@@ -47,15 +49,26 @@ class Appraiser(Callback):
         """Keys of a row."""
         return tuple(one.key for one in self.unseen.values())
 
-    def check(self, data: TransferData) -> None:
+    def check(self, data: TransferData, task: Task) -> None:
         """Ask the declared rule for the score of an imagined epoch, so that one that lacks what it reads says so now.
 
+        Rules beside it are left out where the task gives them nothing to read.
+
         Raises:
-            InputError: there are no source samples, or none held out.
+            InputError: there are no source samples, or none held out; or the task does not tell classes apart.
         """
+        if not self.unseen:
+            return
+        if task.dense or task.probabilities(torch.zeros(2, len(data.classes) or 1)) is None:
+            if isinstance(self.declared, Unseen):
+                raise InputError(
+                    f"selection={self.declared.name} reads probabilities of classes, and this task gives none: choose "
+                    "selection=last or target_val"
+                )
+            self.unseen.clear()
         if isinstance(self.declared, Unseen):
-            parts = ((data.source, 6), (data.held, 6), (data.hidden, 6))
-            counts = [number if samples is not None and len(samples) else 0 for samples, number in parts]
+            parts = [data.source, data.held] if self.shares else [None, None]
+            counts = [6 if samples is not None and len(samples) else 0 for samples in (*parts, data.hidden)]
             source, held, inputs = (_imagined(count) for count in counts)
             self.declared.score(Seen(Labelled(*source), Labelled(*held), Passed(*inputs[:2])))
 
@@ -114,18 +127,14 @@ class Appraiser(Callback):
         parts = {}
         for part in ("source", "held", "inputs"):
             if part not in self._parts:
-                self._parts[part] = data.shown(part, self.rules.samples)
+                self._parts[part] = data.shown(part, self.rules.samples if self.shares or part == "inputs" else 0)
             parts[part] = _passed(trainer, module, self._parts[part])
         source, held, (features, logits, _) = parts["source"], parts["held"], parts["inputs"]
         return Seen(Labelled(*source), Labelled(*held), Passed(features, logits))
 
 
 def _passed(trainer: Trainer, module: TransferModule, batches: Iterable[Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (N, F), logits (N, C) and labels of samples, on the CPU.
-
-    Raises:
-        InputError: the task does not tell classes apart.
-    """
+    """Features (N, F), logits (N, C) and labels of samples, on the CPU."""
     found = list(_through(trainer, module, batches))
     if not found:
         return torch.zeros(0, 1), torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)
@@ -141,11 +150,8 @@ def _through(
         for batch in batches:
             x, y = trainer.strategy.batch_to_device(precision.convert_input(batch))
             features, _, outputs = base.observe(module.backbone, module.head, x)
-            if (probabilities := module.task.probabilities(outputs)) is None:
-                raise InputError(
-                    "rules that see no target label read the probabilities of classes, and this task gives none: "
-                    "choose selection=last or target_val"
-                )
+            probabilities = module.task.probabilities(outputs)
+            assert probabilities is not None
             tiny = torch.finfo(torch.float32).tiny
             yield flat(features).float().cpu(), probabilities.float().clamp_min(tiny).log().cpu(), y.cpu()
 

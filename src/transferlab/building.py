@@ -4,6 +4,8 @@ import copy
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +141,8 @@ def module(
     if start is not None and strategy.start == "source" and (weights is not None or not from_source):
         start.initialise(backbone, parts.classes, input)
     if strategy.head == "source" and weights is not None:
-        if not len(parts.train):
+        still = "head" not in strategy.trainable((*backbone.parametric, "head"), 0)
+        if still or strategy.shares_classes or not len(parts.train):  # no label of the target will correct it
             check_names(weights, parts.classes)
         carry_head(head, weights)
     head_from_source = strategy.head == "source" or getattr(head, "from_source", False)
@@ -163,7 +166,11 @@ def rules(config: DictConfig) -> Rules:
     """What selects by no target label; a source's own run, and one from before there were any, has none of it."""
     if "rules" not in config:
         return Rules(0, None)
-    return Rules(**{key: build(node) if key != "samples" else node for key, node in config.rules.items()})
+    found = Rules(**{key: build(node) if key != "samples" else node for key, node in config.rules.items()})
+    if found.collapse is not None and config.target.get("label_space", "same") != "same":
+        # the target's classes are others than the source's, so that predictions far from these are no collapse
+        found = replace(found, collapse=partial(found.collapse, distance=None))
+    return found
 
 
 def diagnostics(config: DictConfig) -> settings.Settings:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from transferlab import pretraining
 from transferlab.building import build, inputs
@@ -20,22 +20,33 @@ from transferlab.tasks.base import Task
 from transferlab.tasks.binary import Binary
 from transferlab.tasks.classification import Classification
 
+_PREPROCESSING = ("border", "range", "in_memory", "cache", "encoding", "channels", "missing", "scale", "download")
+"""Keys of a data set's node that say how its samples are read, and not which."""
 
-def data(config: DictConfig, strategy: Strategy) -> tuple[Parts, Splits | None]:
+
+def data(config: DictConfig, strategy: Strategy, reconstructs: bool = False) -> tuple[Parts, Splits | None]:
     """The target, cut, and the source's data where some loss reads them.
+
+    Args:
+        config: of the run.
+        strategy: says which domains are read.
+        reconstructs: whether labels are the inputs, so that classes are of no matter.
 
     Raises:
         InputError: what is wrong with them, or the source would show labels that are hidden in the target.
     """
-    reads = strategy.reads | strategy.studies
-    if not reads - {"target"} and (config.target.labels == "none" or strategy.target_labels == "unused"):
+    reads, unused = strategy.reads | strategy.studies, strategy.target_labels == "unused"
+    if not strategy.reads - {"target"} and (unused or config.target.labels == "none"):
         raise InputError(
             f"target.labels={config.target.labels}, and strategy={config.axes.strategy} learns from labels of the "
             "target alone: choose one of domain adaptation, e.g. strategy=source_only or dann, or target.labels=10"
         )
     target: Target = build(config.target)
-    parts = target.parts(config.seed, "unlabeled" in reads)
-    if strategy.target_labels == "unused":
+    # a strategy that reads none of them takes as many steps as one that does
+    parts = target.parts(config.seed, "unlabeled" in reads or unused)
+    if parts.hides:
+        _check_other_set(config)
+    if unused:
         parts = parts.without_labels()
     if target.fitted_on == "source":
         if not isinstance(parts.train, Fitted):
@@ -43,10 +54,52 @@ def data(config: DictConfig, strategy: Strategy) -> tuple[Parts, Splits | None]:
         parts = parts.fitted_on(_source_training(config))
     if "source" not in reads or config.source.data is None:
         return parts, None
-    source = cut_alike(build(config.source.data), target)
-    if strategy.shares_classes and has_classes(source.train.y, source.classes):
+    whole: Splits = build(config.source.data)
+    source = cut_alike(whole, target)
+    if source.test is not None and whole.test is None:
+        _check_held_out(config, target)
+    if strategy.shares_classes and not reconstructs and has_classes(source.train.y, source.classes):
         parts, source = sharing(parts, source, target.label_space)
-    return parts, replace(source, train=fitted_on(source.train, parts.inputs))
+    held = None if source.test is None else fitted_on(source.test, parts.inputs)
+    return parts, replace(source, train=fitted_on(source.train, parts.inputs), test=held)
+
+
+def _check_other_set(config: DictConfig) -> None:
+    """See that the source is not the set whose labels the target hides, however each is preprocessed.
+
+    Raises:
+        InputError: it is.
+    """
+    nodes = [config.source.get("data"), (config.source.get("pretrain") or {}).get("target", {}).get("data")]
+    hidden = _samples_of(config.target.data)
+    if any(node is not None and _samples_of(node) == hidden for node in nodes):
+        raise InputError(
+            f"source and target are one set, {config.axes.target}, so that the source shows the labels which the "
+            "target hides: choose another source, or target.labels=all"
+        )
+
+
+def _samples_of(node: DictConfig) -> dict[str, Any]:
+    """What of a data set's node says which samples it has."""
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key not in _PREPROCESSING}
+
+
+def _check_held_out(config: DictConfig, target: Target) -> None:
+    """See that what is held out of a source for selection rules was held out of its own training too.
+
+    Raises:
+        InputError: it was not.
+    """
+    recipe, share = config.source.get("pretrain"), target.source_test if target.test == "all" else target.test
+    if recipe is not None and isinstance(recipe.target.test, float) and float(share) > recipe.target.test:
+        key = "target.source_test" if target.test == "all" else "target.test"
+        raise InputError(
+            f"{key}={share} holds out more of the source than its own training leaves, source.pretrain.target.test="
+            f"{recipe.target.test}: selection rules would score samples that the weights were trained on; set both "
+            "alike"
+        )
 
 
 def sharing(parts: Parts, source: Splits, space: str) -> tuple[Parts, Splits]:

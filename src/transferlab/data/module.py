@@ -90,6 +90,7 @@ class TransferData(LightningDataModule):
         self.test = parts.test.prepared(input)
         self.source = source.train.prepared(input) if source is not None and "source" in reads | studies else None
         self._held = source.test if source is not None else None
+        self.classes = parts.classes
         self._reads = reads
         self.input, self.reconstructs = input, reconstructs
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
@@ -198,7 +199,7 @@ class TransferData(LightningDataModule):
             samples = self.test.take(torch.zeros(0, dtype=torch.long))
         elif len(samples) > most:
             samples = samples.take(torch.linspace(0, len(samples) - 1, most).round().long())
-        return self._loader(samples, part)
+        return self._loader(samples, f"shown {part}")  # of which nothing is kept: it is other samples than the part's
 
     @cached_property
     def held(self) -> Samples | None:

@@ -56,6 +56,8 @@ class Parts:
     labels_seen: int
     unlabelled: int = 0
     unlabeled: Samples | None = None
+    hides: bool = False
+    """Whether some of these have labels that are not seen."""
 
     @property
     def inputs(self) -> Samples:
@@ -142,7 +144,8 @@ class Target:
                 raise InputError("target.test=all tests on all whose labels are not seen: set target.labels")
             parts = replace(parts, test=pool.take(torch.from_numpy(rest)))
         if unlabeled:
-            parts = replace(parts, unlabeled=sealed(pool.take(torch.from_numpy(rest)) if len(rest) else train))
+            hidden = sealed(pool.take(torch.from_numpy(rest)) if len(rest) else train)
+            parts = replace(parts, unlabeled=hidden, hides=bool(len(rest)))
         return parts.fitted_on(train)
 
     def _pool(self, data: Splits) -> tuple[Samples, Samples]:
@@ -161,7 +164,7 @@ class Target:
             if value != none:
                 raise InputError(f"target.{key}={value} is about labels, and under target.labels=none there are none")
         nothing = pool.take(torch.zeros(0, dtype=torch.long))
-        parts = Parts(nothing, None, test, self.data.classes, 0, self.data.unlabelled, sealed(pool))
+        parts = Parts(nothing, None, test, self.data.classes, 0, self.data.unlabelled, sealed(pool), True)
         return parts.fitted_on(parts.inputs)
 
     def _held_out(

@@ -26,7 +26,7 @@ class Collapse:
     reason: str
 
 
-def collapse(seen: Seen, *, share: float, excess: float, distance: float) -> Collapse | None:
+def collapse(seen: Seen, *, share: float, excess: float, distance: float | None) -> Collapse | None:
     """Whether the target's predictions have collapsed; several rules, such as entropy and SND, score that highest.
 
     They have if one class has at least `share` of the predictions, and `excess` more than of the source's labels; or
@@ -39,7 +39,7 @@ def collapse(seen: Seen, *, share: float, excess: float, distance: float) -> Col
         share: of the predictions, in [0, 1].
         excess: of a class's share of the predictions over its share of the source's labels, in [0, 1].
         distance: the total variation between the two, `sum |p - q| / 2`, in [0, 1]: the share of the predictions that
-            would have to change their class.
+            would have to change their class. None: not asked, as where the target's classes are others.
 
     Returns:
         None if they have not, or a logit is no number, for which every rule's score is NaN.
@@ -60,7 +60,7 @@ def collapse(seen: Seen, *, share: float, excess: float, distance: float) -> Col
     told = f"{most:.0%} of the target's predictions are class {label}, as are {expected:.0%} of the source's labels"
     if most >= share and most - expected >= excess + chance - _ROUND_OFF:
         return Collapse(label, most, told)
-    if apart > distance + chance + _ROUND_OFF:
+    if distance is not None and apart > distance + chance + _ROUND_OFF:
         return Collapse(
             label, most, f"the predicted classes lie {apart:.2f} from the source's (total variation); {told}"
         )

@@ -10,6 +10,7 @@ from transferlab.selection.seen import Seen
 
 Rule: TypeAlias = Callable[[Mapping[str, Any]], float]
 
+_LOST = 1e9  # beyond every rule's scores
 COLLAPSED = "rules/collapsed"
 """In an epoch's row 1 where predictions on the target have collapsed, else 0."""
 
@@ -53,7 +54,7 @@ def oracle(row: Mapping[str, Any], *, metric: str) -> float:
 class Unseen:
     """A rule that sees no target label: its score is computed after each epoch and stands in the row.
 
-    An epoch in which predictions have collapsed loses against every other.
+    An epoch in which predictions have collapsed loses against every one in which they have not.
 
     Args:
         score: of an epoch, from what the net makes of source and target.
@@ -74,7 +75,7 @@ class Unseen:
 
     def __call__(self, row: Mapping[str, Any]) -> float:
         """The score of an epoch."""
-        return float("-inf") if row.get(COLLAPSED) else float(row[self.key])
+        return float(row[self.key]) - (_LOST if row.get(COLLAPSED) else 0.0)
 
 
 def named(function: Callable[..., Any]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from transferlab.selection.collapse import Collapse
 from transferlab.selection.rules import Rule
-from transferlab.selection.seen import Seen
 
 
 @dataclass(frozen=True)
@@ -14,10 +13,10 @@ class Rules:
 
     Attributes:
         samples: of each part that rules look at, at most.
-        collapse: says whether predictions on the target have collapsed; None: nobody asks.
+        collapse: says of what is `Seen` whether predictions on the target have collapsed; None: nobody asks.
         beside: rules by name, scored beside the declared one.
     """
 
     samples: int
-    collapse: Callable[[Seen], Collapse | None] | None
+    collapse: Callable[..., Collapse | None] | None
     beside: Mapping[str, Rule] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from transferlab.backbones.base import Backbone
 from transferlab.errors import InputError
 from transferlab.tasks import labels, report, resampling
+from transferlab.tasks.counted import ClassAccuracy
 from transferlab.tasks.focal import check_gamma, focal
 from transferlab.values import Value
 
@@ -123,7 +124,7 @@ class Classification:
         return MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(outputs, average="micro"),
-                "class_accuracy": MulticlassAccuracy(outputs, average="macro"),
+                "class_accuracy": ClassAccuracy(outputs),
                 "f1": MulticlassF1Score(outputs, average="macro"),
             }
         )

@@ -80,6 +80,10 @@ def class_weights(y: Tensor, classes: int, given: ClassWeights | None) -> Tensor
     if given is None:
         return None
     counts = torch.bincount(y, minlength=classes)
+    if not len(y):
+        raise InputError(
+            f"task.class_weights={given} counts labels that are trained on, and this run has none: set it to null"
+        )
     if given == "balanced":
         weights = 1 / counts.clamp_min(1).float()
     elif isinstance(given, Mapping):

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MetricCollection
 
 from transferlab.tasks.classification import Classification
+from transferlab.tasks.counted import Counted
 
 
 def h_score(right: Tensor, total: Tensor) -> Tensor:
@@ -29,28 +29,8 @@ def h_score(right: Tensor, total: Tensor) -> Tensor:
     return 2 * a * b / (a + b) if a + b > 0 else shares.new_zeros(())
 
 
-class HScore(Metric):
-    """`h_score` of logits (B, C + 1) and labels (B,).
-
-    Args:
-        outputs: C + 1.
-    """
-
-    higher_is_better = True
-    full_state_update = False
-    right: Tensor
-    total: Tensor
-
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        for name in ("right", "total"):
-            self.add_state(name, torch.zeros(outputs, dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, outputs: Tensor, y: Tensor) -> None:
-        """Count a batch."""
-        count = len(self.total)
-        self.total += torch.bincount(y, minlength=count)
-        self.right += torch.bincount(y[outputs.argmax(1) == y], minlength=count)
+class HScore(Counted):
+    """`h_score` of logits (B, C + 1) and labels (B,)."""
 
     def compute(self) -> Tensor:
         """Of all batches so far."""

@@ -57,9 +57,9 @@ def mean(weights: Floats, values: Floats) -> Floats:
 
 
 def class_accuracy(weights: Floats, predicted: Numbers, y: Numbers, classes: int) -> Floats:
-    """The mean of the classes' shares of samples that are classed right."""
-    right, said, are = _counts(weights, predicted, y, classes)
-    return _over_classes(right / np.maximum(are, 1), said + are > 0)
+    """The mean of the shares that are classed right of the samples of each class that has any."""
+    right, _, are = _counts(weights, predicted, y, classes)
+    return _over_classes(right / np.maximum(are, 1), are > 0)
 
 
 def macro_f1(weights: Floats, predicted: Numbers, y: Numbers, classes: int) -> Floats:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from transferlab.errors import InputError
 from transferlab.losses.base import Observation, Setting
+from transferlab.tasks import labels
 from transferlab.tasks.classification import Classification
 
 
@@ -40,3 +41,16 @@ def answers(head: nn.Module, observed: Observation, change: Callable[[Tensor], T
     reads = tuple(getattr(head, "reads", ()))
     logits: Tensor = head([change(observed.activations[s]) for s in reads] if reads else change(observed.features))
     return logits
+
+
+def check_unmixed(name: str, y: Tensor) -> None:
+    """See that each source sample has one class.
+
+    Raises:
+        InputError: it is a mixture, as those of mixed images are.
+    """
+    if y.ndim != 1 or y.is_floating_point():
+        raise InputError(
+            f"loss '{name}' takes one class a sample, these labels are {labels.described(y)}: choose an augmentation "
+            "that does not mix images"
+        )

@@ -37,7 +37,7 @@ class Critic(nn.Module):
         size = sum(weight.numel() for weight in self.net.buffers())
         self.register_buffer("first", torch.zeros(size))
         self.register_buffer("second", torch.zeros(size))
-        self.register_buffer("taken", torch.tensor(0.0))
+        self.register_buffer("taken", torch.tensor(0))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """The scores (B,), with a gradient for the vectors alone."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step
-from transferlab.losses.domains.classifiers import classes
+from transferlab.losses.domains.classifiers import check_unmixed, classes
 from transferlab.losses.domains.reading import DomainLoss
 from transferlab.losses.features.exact import full_precision
 from transferlab.losses.weight import Weight
@@ -118,6 +118,7 @@ class DeepJDOT(DomainLoss):
     def forward(self, step: Step) -> Tensor:
         """The sum over stages, each with a plan of its own."""
         source, target = self.sides(step)
+        check_unmixed("deepjdot", source.y)
         terms = [
             deepjdot(joint_costs(one, source.y, other, target.outputs, self.alpha, self.label_weight))
             for one, other in self.compared(step)

@@ -70,7 +70,7 @@ class MeanTeacher(PredictionLoss):
         """
         super().prepare(setting)
         self.teacher = Teacher(copy.deepcopy(setting.backbone), copy.deepcopy(setting.head), None, 1.0)
-        self.register_buffer("taken", torch.tensor(0.0))
+        self.register_buffer("taken", torch.tensor(0))
 
     def forward(self, step: Step) -> Tensor:
         """Of both views of the target's batch without labels; in training the teacher follows the net first."""

@@ -6,16 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transferlab.errors import InputError
 from transferlab.losses.base import Setting, Step, Study
-from transferlab.losses.domains.classifiers import classes
+from transferlab.losses.domains.classifiers import check_unmixed, classes
 from transferlab.losses.domains.discriminator import Discriminator, check, length
 from transferlab.losses.domains.reading import DomainLoss
 from transferlab.losses.domains.reversal import Reversal
 from transferlab.losses.features.exact import full_precision
 from transferlab.losses.weight import Weight
 from transferlab.tasks.base import observe
-from transferlab.tasks.labels import described
 
 _BATCH = 256
 
@@ -106,11 +104,7 @@ class PADA(DomainLoss):
             InputError: labels that are not one class a sample, as those of mixed images are.
         """
         seen, _ = self.sides(step)
-        if seen.y.ndim != 1 or seen.y.is_floating_point():
-            raise InputError(
-                f"loss 'pada' takes one class a sample, these labels are {described(seen.y)}: choose an augmentation "
-                "that does not mix images"
-            )
+        check_unmixed("pada", seen.y)
         ((source, target),) = self.compared(step)
         mine, theirs = (self.discriminator(self.reversal(side, step.progress)) for side in (source, target))
         return pada(seen.outputs, seen.y, mine, theirs, self.weights)
