@@ -190,7 +190,7 @@ def products(steps, gates, inputs, units, directions):
 
 
 def counted(work):
-    counter = _Counter(display=False, custom_mapping=_RECURRENT)
+    counter = _Counter()
     with counter:
         work()
     assert counter.error is None

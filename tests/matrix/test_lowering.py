@@ -138,7 +138,8 @@ def trained(config: DictConfig, looks: list[Looking]) -> tuple[dict[str, float],
 
 def without_gradients(terms: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
     def detached(*given: Any) -> dict[str, Tensor]:
-        kept = ("task", "source_task")  # else nothing trains where the target has no labels
-        return {name: term if name in kept else term.detach() for name, term in terms(*given).items()}
+        found = terms(*given)
+        kept = "task" if "task" in found else "source_task"  # else nothing trains where the target has no labels
+        return {name: term if name == kept else term.detach() for name, term in found.items()}
 
     return detached

@@ -37,8 +37,8 @@ def step(net, *domains, classes=3):
     return Step(backbone, head, TASK, observed)
 
 
-def test_it_reads_source_and_target():
-    assert SourceTask(1.0, "shared").reads == {"source", "target"}
+def test_it_reads_the_source_alone():
+    assert SourceTask(1.0, "shared").reads == {"source"}
 
 
 def test_with_a_shared_head_it_is_the_targets_head_on_the_source(net):
