@@ -79,14 +79,17 @@ class Appraiser(Callback):
         module, row = cast(TransferModule, pl_module), self.history.rows[-1]
         with undisturbed(module), torch.no_grad():
             seen = self._seen(trainer, module)
-        for key, rule in list(self.unseen.items()):
+        left: dict[str, InputError] = {}
+        for key, rule in self.unseen.items():
             try:
                 row[rule.key] = rule.score(seen)
             except InputError as error:
                 if isinstance(self.declared, Unseen) and self.declared.name == key:
                     raise
-                _log.info("the rule '%s' is left out: %s", key, error)
-                del self.unseen[key]
+                left[key] = error
+        if left:
+            _log.info("rules left out: %s (%s)", ", ".join(left), next(iter(left.values())))
+            self.unseen = {key: rule for key, rule in self.unseen.items() if key not in left}
         if self.rules.collapse is not None and len(seen.source_train.y):
             found = self.rules.collapse(seen)
             row[COLLAPSED] = float(found is not None)

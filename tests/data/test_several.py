@@ -50,6 +50,14 @@ def test_a_share_is_in_proportion_to_samples_times_weight():
     assert counts[0].max() == 1 and set(counts[1]) == {1, 2}  # as often as another, give or take one
 
 
+def test_no_sample_that_comes_several_times_is_on_both_sides_of_a_cut():
+    data = several({"one": numbered(40, 0), "two": numbered(20, 100)}, {"two": 2})
+    parts = Target(data, **{**PLAIN, "validation": 0.3}).parts(0)
+    sides = [set(ids(part)) for part in (parts.train, parts.val, parts.test)]
+    assert sum(map(len, sides)) == len(set.union(*sides)) and all(sides)
+    assert max(np.bincount(np.array(ids(parts.train)).astype(int))) > 1
+
+
 def test_a_test_split_is_that_of_all_or_none():
     both = several({"one": numbered(4, 0, test=2), "two": numbered(4, 100, test=3)}, {})
     assert ids(both.test) == [0.5, 1.5, 100.5, 101.5, 102.5]

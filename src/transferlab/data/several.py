@@ -47,6 +47,12 @@ class Joined:
             first += len(part)
         return _picked(_together(found), torch.cat(order).argsort()), self.y[wanted]
 
+    @property
+    def groups(self) -> Sequence[int]:
+        """What comes several times belongs together, so that no cut has it on both sides."""
+        found: list[int] = self.index.tolist()
+        return found
+
     def take(self, indices: Tensor) -> "Joined":  # noqa: D102
         return replace(self, index=self.index[indices], y=self.y[indices])
 
