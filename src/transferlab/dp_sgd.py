@@ -4,7 +4,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch.optim import SGD
 
 from transferlab.data.module import TransferData
 from transferlab.errors import InputError
+from transferlab.extras import library
 from transferlab.listening import Listener
 from transferlab.module import TransferModule
 from transferlab.optim import BuildOptimizer
@@ -247,7 +247,4 @@ def _opacus(part: str) -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        return import_module(f"opacus.{part}")
-    except ImportError as error:
-        raise InputError("optimizer=dp_sgd trains by Opacus: pip install 'transferlab[privacy]'") from error
+    return library(f"opacus.{part}", "optimizer=dp_sgd trains by Opacus", "privacy")

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 from records import record
-from transferlab import cli
+from transferlab import cli, extras
 from transferlab.errors import InputError
 from transferlab.shallow import adapting
 from transferlab.shallow.adapting import coral, kmm, subspace_alignment, tca, ulsif, unchanged
@@ -242,7 +242,7 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(adapting, "import_module", missing)
+    monkeypatch.setattr(extras, "import_module", missing)
     with pytest.raises(InputError, match=r"pip install 'transferlab\[adaptation\]'"):
         coral(np.eye(3), np.eye(3), 0.5)
 

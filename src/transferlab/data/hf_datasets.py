@@ -12,6 +12,7 @@ from transferlab.data import cells
 from transferlab.data.samples import Splits
 from transferlab.data.text_splits import Read, row, text_splits
 from transferlab.errors import InputError, unknown
+from transferlab.extras import library
 from transferlab.inputs.origins import first_line
 
 
@@ -61,10 +62,7 @@ def hf_dataset(
 
 def _loaded(path: str, name: str | None) -> Any:
     """The splits by name."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError("target.data reads Hugging Face's datasets: pip install 'transferlab[datasets]'") from error
+    datasets = library("datasets", "target.data reads Hugging Face's datasets", "datasets")
     try:
         if (Path(path) / "dataset_dict.json").is_file():
             return datasets.load_from_disk(path)

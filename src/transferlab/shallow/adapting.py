@@ -6,13 +6,13 @@ no label of the source either.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transferlab.errors import InputError
+from transferlab.extras import library
 
 Array = NDArray[np.float64]
 _KERNELS = ("linear", "rbf")
@@ -194,7 +194,4 @@ def _skada() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        return import_module("skada")
-    except ImportError as error:
-        raise InputError("strategy.solver.adapt adapts by skada: pip install 'transferlab[adaptation]'") from error
+    return library("skada", "strategy.solver.adapt adapts by skada", "adaptation")

@@ -1,13 +1,13 @@
 """DeepJDOT: bring each target sample to source samples with like features, and its prediction to their labels."""
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from transferlab.errors import InputError
+from transferlab.extras import library
 from transferlab.losses.base import Setting, Step
 from transferlab.losses.domains.classifiers import check_unmixed, classes
 from transferlab.losses.domains.reading import DomainLoss
@@ -79,10 +79,7 @@ def solver() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        return import_module("ot")
-    except ImportError as error:
-        raise InputError("loss 'deepjdot' solves by POT: pip install 'transferlab[adaptation]'") from error
+    return library("ot", "loss 'deepjdot' solves by POT", "adaptation")
 
 
 class DeepJDOT(DomainLoss):
