@@ -32,7 +32,7 @@ def run(tmp_path, capsys):
         data += ["source=npz", "target=npz", "source.pretrain.max_epochs=1", "source.pretrain.target.validation=0"]
         data += ["selection@source.pretrain.selection=last", "target.labels=none"]
         code = cli.main(["train", *data, *NET, *QUIET, *words, f"paths.runs={tmp_path / 'runs'}"])
-        files = sorted((tmp_path / "runs" / "default").glob("*/run.json"), key=lambda file: file.stat().st_mtime)
+        files = sorted((tmp_path / "runs").glob("*/*/run.json"), key=lambda file: file.stat().st_mtime)
         return code, capsys.readouterr().err, json.loads(files[-1].read_text()) if files else None
 
     return command
@@ -51,6 +51,22 @@ def test_every_rule_is_in_the_record_beside_the_declared_one(run):
     assert chosen["collapsed"] == bool(record["history"][chosen["epoch"]]["rules/collapsed"])
     assert chosen["test/accuracy"] == record["metrics"]["selected"]["test/accuracy"]
     assert record["rules"]["last"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("more", [(), ("+strategy/averaging@strategy.averaging=ema",)], ids=["last", "averaged"])
+def test_rules_look_at_what_enters_behind_frozen_stages_and_say_the_same(run, more):
+    words = ["strategy=dan", "strategy/freezing=top_k", "strategy.freezing.k=1", "rules=all", *more]
+    words += ["selection=last", "trainer.precision=64-true"]
+    _, _, plain = run(*words, "study=off", "cache=off")
+    _, _, without = run(*words, "study=without", "cache=on", "rules=none")
+    _, _, cached = run(*words, "study=on", "cache=on")
+    assert cached["rules"].keys() == plain["rules"].keys() and len(plain["rules"]) > 5
+    for row, same in zip(cached["history"], plain["history"], strict=True):
+        assert {key: value for key, value in row.items() if key.startswith("rules/")} == pytest.approx(
+            {key: value for key, value in same.items() if key.startswith("rules/")}, rel=1e-6
+        )
+    # two epochs of the target's 24 inputs, the source's 24 samples and the 24 held out of it
+    assert cached["cost"]["cache_hits"] == without["cost"]["cache_hits"] + 2 * 72 > 2 * 72
 
 
 def test_the_declared_rule_alone_is_in_the_record_by_default(run):

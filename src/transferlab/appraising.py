@@ -1,7 +1,7 @@
 """The rules that see no target label: after each epoch they are shown what the net makes of source and target."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -36,10 +36,19 @@ class Appraiser(Callback):
         declared: the rule that selects; it must have what it reads, those beside it are left out where they lack it.
         history: whose rows are added to.
         shares: whether the source's labels are classes of the head that is scored; else no rule sees the source.
+        enter: has the batches of a part of the data enter the net where they can, with the weights that it has now.
     """
 
-    def __init__(self, rules: Rules, declared: Rule, history: History, shares: bool) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        declared: Rule,
+        history: History,
+        shares: bool,
+        enter: Callable[[Trainer, TransferModule, str], None],
+    ) -> None:
         self.rules, self.declared, self.history, self.shares = rules, declared, history, shares
+        self._enter = enter
         asked = (declared, *rules.beside.values())
         self.unseen = {one.name: one for one in reversed(asked) if isinstance(one, Unseen)}
         self._parts: dict[str, Loader] = {}
@@ -131,6 +140,7 @@ class Appraiser(Callback):
         for part in ("source", "held", "inputs"):
             if part not in self._parts:
                 self._parts[part] = data.shown(part, self.rules.samples if self.shares or part == "inputs" else 0)
+            self._enter(trainer, module, f"shown {part}")
             parts[part] = _passed(trainer, module, self._parts[part])
         source, held, (features, logits, _) = parts["source"], parts["held"], parts["inputs"]
         return Seen(Labelled(*source), Labelled(*held), Passed(features, logits))

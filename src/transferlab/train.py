@@ -202,7 +202,7 @@ def _watching(
         listening=Listening(strategy.freezing, lambda: history.rows),
         watch=watch(history, from_source, config.source.pretrain is not None),
         unchanged=unchanged,
-        appraiser=Appraiser(building.rules(config), rule, history, strategy.shares_classes),
+        appraiser=Appraiser(building.rules(config), rule, history, strategy.shares_classes, cache.match),
         oracle=oracle,
         keep=KeepSelected(rule, history, folder / KEPT, unchanged, beside),
         flops=flops,

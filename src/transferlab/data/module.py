@@ -96,6 +96,7 @@ class TransferData(LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self._views = views
         self._passed: dict[str, Passed | None] = {}
+        self._shown: dict[str, Samples] = {}
         self._taught = taught
         self.taught: Mapping[str, Passed] = {}
         """Of teachers, by name, what they make of the target's training samples, from the next pass on."""
@@ -193,13 +194,17 @@ class TransferData(LightningDataModule):
         Args:
             part: `source`: of its training split; `held`: held out of it; `inputs`: the target's, without labels.
             most: samples, at most.
+
+        Returns:
+            Their batches; they are the part `shown <part>` of the data from now on.
         """
         samples = {"source": self.source, "held": self.held, "inputs": self.hidden}[part]
         if samples is None:
             samples = self.test.take(torch.zeros(0, dtype=torch.long))
         elif len(samples) > most:
             samples = samples.take(torch.linspace(0, len(samples) - 1, most).round().long())
-        return self._loader(samples, f"shown {part}")  # of which nothing is kept: it is other samples than the part's
+        self._shown[f"shown {part}"] = samples  # other samples than the part's
+        return self._loader(samples, f"shown {part}")
 
     @cached_property
     def held(self) -> Samples | None:
@@ -256,7 +261,7 @@ class TransferData(LightningDataModule):
         """From its next pass on, a part gives batches that have entered the net, or None: as they are read.
 
         Args:
-            part: a domain, of which the training samples; `val`; `test`.
+            part: a domain, of which the training samples; `val`; `test`; `shown ...`, once they are.
             passed: makes the batches.
         """
         self._passed[part] = passed
@@ -288,7 +293,7 @@ class TransferData(LightningDataModule):
 
     def _samples(self, part: str) -> Any:
         held = {"target": self.train, "unlabeled": self.unlabeled, "strong": self.unlabeled, "source": self.source}
-        return {**held, "val": self.val, "test": self.test}[part]
+        return {**held, "val": self.val, "test": self.test, **self._shown}[part]
 
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)

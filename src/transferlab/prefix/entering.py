@@ -98,11 +98,32 @@ class PrefixCache(Callback):
         """Weights that are not those of the last step, an average say, may have another prefix."""
         module = cast(TransferModule, pl_module)
         if trainer.state.fn != TrainerFn.FITTING or module.strategy.averaging is not None:
-            self._match(trainer, module, "val")
+            self.match(trainer, module, "val")
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Those of the selected epoch too."""
-        self._match(trainer, cast(TransferModule, pl_module), "test")
+        self.match(trainer, cast(TransferModule, pl_module), "test")
+
+    def match(self, trainer: Trainer, module: TransferModule, part: str) -> None:
+        """Have a part enter where the net, with the weights that it has now, is as it was when activations were kept.
+
+        Args:
+            trainer: of the run.
+            module: the net.
+            part: of the data: `val`, `test`, or what rules are shown.
+        """
+        if self._off or not self._keys or part in self._refused:
+            return
+        with undisturbed(module), self._tried(trainer, part):
+            found, stages = self.activations(trainer, module), module.backbone.stages
+            found.inputs.admit(part)
+            # of the last step's weights those that train, of an average's or of another epoch's all are looked at
+            own = trainer.state.fn == TrainerFn.FITTING and module.strategy.averaging is None
+            others = stages[module.backbone.still() :] if own else stages
+            found.changed(others)
+            alike = [one for one, key in self._keys.items() if found.key(one) == key]
+            self._enter(found, max(alike, default=0), [part])
+            found.changed(others)  # training goes on from others
 
     def state_dict(self) -> dict[str, Any]:
         """What was decided, and how often it helped."""
@@ -203,20 +224,6 @@ class PrefixCache(Callback):
         before = self._entered.pop(part, None)
         self._served += before.served if before is not None else 0
 
-    def _match(self, trainer: Trainer, module: TransferModule, part: str) -> None:
-        """Enter where the net, with the weights that it has now, is as it was when activations were kept."""
-        if self._off or not self._keys or part in self._refused:
-            return
-        with undisturbed(module), self._tried(trainer, part):
-            found, stages = self.activations(trainer, module), module.backbone.stages
-            # of the last step's weights those that train, of an average's or of another epoch's all are looked at
-            own = trainer.state.fn == TrainerFn.FITTING and module.strategy.averaging is None
-            others = stages[module.backbone.still() :] if own else stages
-            found.changed(others)
-            alike = [one for one, key in self._keys.items() if found.key(one) == key]
-            self._enter(found, max(alike, default=0), [part])
-            found.changed(others)  # training goes on from others
-
     def _still(self, module: TransferModule, epochs: Iterable[int]) -> list[int]:
         """How many of the first stages are frozen in each epoch, as far as the schedule has decided."""
         found = []
@@ -242,7 +249,7 @@ class PrefixCache(Callback):
                 self._off, self.kept = True, []
                 if broken:
                     self.lessons.end(data)
-            for part in parts or (*FITTED, "test"):
+            for part in parts or {*FITTED, "test", *self._entered}:
                 self.enter(data, part, None)
 
 

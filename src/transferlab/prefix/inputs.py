@@ -28,6 +28,11 @@ class Inputs:
         self._digests: dict[str, list[bytes]] = {}
         self._labelled: set[str] = set()
 
+    def admit(self, part: str) -> None:
+        """A part that there may not have been at first."""
+        if part not in self.rows and (rows := self.data.rows(part)) is not None and len(rows):
+            self.rows[part] = rows
+
     @property
     def leading(self) -> str:
         """The first part that a batch holds samples of."""
