@@ -47,7 +47,7 @@ STRATEGIES = [name for group, name in OPTIONS if group == "strategy"]
 # What a strategy must be given.
 GIVEN = {
     "semantic_loss": ["strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]"],
-    **{name: ["strategy.solver.source_labels=10"] for name in ("coral", "kmm", "tca")},
+    **{name: ["strategy.solver.source_labels=10"] for name in ("coral", "jda", "kmm", "tca")},
     "subspace_alignment": ["strategy.solver.adapt.components=4"],  # of 8 features
     "osbp": ["target.label_space=open", "task=open_set"],
 }

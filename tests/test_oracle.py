@@ -85,7 +85,7 @@ def by_hand(trainer, module: TransferModule) -> dict[str, float]:
 
     data = trainer.datamodule
     net, head = copy.deepcopy(module.backbone).eval(), copy.deepcopy(module.head).eval()
-    x, y = data.on_after_batch_transfer((data.test.x, data.test.y), 0)
+    x, y = data.on_after_batch_transfer((data.sets.test.x, data.sets.test.y), 0)
     with torch.no_grad():
         logits = head(net(x)).double()
     guess = logits.argmax(1).numpy()

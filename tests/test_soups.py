@@ -305,7 +305,7 @@ def test_recomputed_statistics_are_torchs_on_the_training_samples(runs):
     mean = soups.uniform(made.states())
     net = building.net(bench._plain(record["config"]), made.module.task)
     net.load_state_dict({key.removeprefix("backbone."): v for key, v in mean.items() if key.startswith("backbone.")})
-    x, _ = made.data.on_after_batch_transfer(made.data.train[list(range(len(made.data.train)))], 0)
+    x, _ = made.data.on_after_batch_transfer(made.data.sets.train[list(range(len(made.data.sets.train)))], 0)
     update_bn(x.split(16), net)
     for key, value in weights(folder).items():
         wanted = net.state_dict()[key.removeprefix("backbone.")] if key.startswith("backbone.") else mean[key]

@@ -21,7 +21,7 @@ sweep() { # STUDY SOURCE OVERRIDES...
 
 # all samples of the source
 for source in "${domains[@]}"; do
-  for strategy in tca subspace_alignment kmm ulsif; do sweep surf "$source" "strategy=$strategy"; done
+  for strategy in tca jda subspace_alignment kmm ulsif; do sweep surf "$source" "strategy=$strategy"; done
   sweep surf "$source" strategy=nearest strategy.solver.classifier=nearest,svm,logistic
   sweep surf "$source" strategy=coral strategy.solver.classifier=svm,nearest
   # C chosen on the source's labels

@@ -137,7 +137,7 @@ class Averager(Callback):
             module.load_state_dict(self.average.state, strict=False)
             if self.averaging.batchnorm != "averaged":
                 data = cast(TransferData, cast(Any, trainer).datamodule)
-                domain = next(iter(self.averaging.studies or data.domains))
+                domain = next(iter(self.averaging.studies or data.sets.domains))
                 batches = data.studied(domain, data.batch_size)
                 recompute(module.backbone, (trainer.strategy.batch_to_device(batch)[0] for batch in batches))
             self._shown = {key: value.clone() for key, value in weights(module).items()}

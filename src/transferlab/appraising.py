@@ -68,7 +68,7 @@ class Appraiser(Callback):
         """
         if not self.unseen:
             return
-        if task.dense or task.probabilities(torch.zeros(2, len(data.classes) or 1)) is None:
+        if task.dense or task.probabilities(torch.zeros(2, len(data.sets.classes) or 1)) is None:
             if isinstance(self.declared, Unseen):
                 raise InputError(
                     f"selection={self.declared.name} reads probabilities of classes, and this task gives none: choose "
@@ -76,8 +76,8 @@ class Appraiser(Callback):
                 )
             self.unseen.clear()
         if isinstance(self.declared, Unseen):
-            parts = [data.source, data.held] if self.shares else [None, None]
-            counts = [6 if samples is not None and len(samples) else 0 for samples in (*parts, data.hidden)]
+            parts = [data.sets.source, data.sets.held] if self.shares else [None, None]
+            counts = [6 if samples is not None and len(samples) else 0 for samples in (*parts, data.sets.hidden)]
             source, held, inputs = (_imagined(count) for count in counts)
             self.declared.score(Seen(Labelled(*source), Labelled(*held), Passed(*inputs[:2])))
 

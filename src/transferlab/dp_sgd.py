@@ -208,8 +208,8 @@ def _is_private(build: BuildOptimizer) -> bool:
 def _beside_gradients(module: TransferModule, data: TransferData, epochs: int, mixes: bool) -> str | None:
     """By what else than its own gradient a training sample enters the weights; None: by nothing."""
     strategy = module.strategy
-    if set(data.domains) != {"target"}:
-        return f"this run reads {', '.join(sorted(data.domains))}"
+    if set(data.sets.domains) != {"target"}:
+        return f"this run reads {', '.join(sorted(data.sets.domains))}"
     if strategy.beyond_head is not None:
         return strategy.beyond_head
     if strategy.solver is not None:

@@ -126,7 +126,7 @@ def interpolated(
     """
     assert anchored.interpolation is not None
     after, chosen = keep.weights(module), anchored.interpolation
-    if chosen.alpha is None and data.val is None:
+    if chosen.alpha is None and data.sets.val is None:
         raise InputError(
             "strategy.interpolation.alpha=null is chosen on held-out labels: set target.validation, or an alpha"
         )
@@ -135,7 +135,7 @@ def interpolated(
     for alpha in chosen.alphas:
         module.load_state_dict(between(anchored.before, after, alpha), strict=False)
         row = {"alpha": float(alpha)}
-        if data.val is not None:
+        if data.sets.val is not None:
             trainer.validate(module, datamodule=data, verbose=False)
             row |= {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
         trainer.test(module, datamodule=data, verbose=False)

@@ -136,7 +136,7 @@ class Run:
         self.record["history"] = history.rows
         self.record["cost"].update(_cost(self.module, history), flops=self.watching.flops.total)
         self.record["cost"]["diagnostics_seconds"] = round(watch.seconds, 3)
-        spent = dp_sgd.spent(self.trainer, len(self.data.passed_over), self.data.batch_size)
+        spent = dp_sgd.spent(self.trainer, len(self.data.sets.passed_over), self.data.batch_size)
         if spent is not None:
             self.record["data"]["privacy_epsilon"] = spent
         # looking on costs a strategy nothing

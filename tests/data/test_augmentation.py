@@ -313,7 +313,7 @@ def by_sample(batches, domain):
 def test_what_becomes_of_a_sample_does_not_depend_on_the_size_of_batches():
     module = [data(STRONG, batch_size=size) for size in (3, 6)]
     for one in module:
-        one.train = one.train.relabelled(torch.arange(12))
+        one.sets.train = one.sets.train.relabelled(torch.arange(12))
     small, large = (by_sample(epoch_of(one, 1), "target") for one in module)
     assert small.keys() == large.keys() == set(range(12))
     assert all(torch.equal(small[number], large[number]) for number in small)
@@ -336,7 +336,7 @@ def test_validation_test_and_what_diagnostics_look_at_stay_as_they_are():
     for loader, count in ((module.val_dataloader(), 5), (module.test_dataloader(), 12)):
         ((x, _),) = [module.on_after_batch_transfer(batch, 0) for batch in loader]
         torch.testing.assert_close(x, pixels(12)[:count] / 255)
-    ((x, _),) = Probe.of(module.train, 12, module).batches(12, torch.nn.Linear(1, 1))
+    ((x, _),) = Probe.of(module.sets.train, 12, module).batches(12, torch.nn.Linear(1, 1))
     torch.testing.assert_close(x, pixels(12) / 255)
 
 

@@ -192,7 +192,7 @@ def test_an_epoch_is_a_pass_over_the_inputs_without_labels():
     batches = epoch(module)
     assert [list(batch) for batch in batches] == [["unlabeled", "source"]] * len(batches)
     seen = [int(x) for batch in batches for x in batch["unlabeled"][0]]
-    assert sorted(seen) == sorted(ids(module.unlabeled)) and len(seen) == 63
+    assert sorted(seen) == sorted(ids(module.sets.unlabeled)) and len(seen) == 63
     assert all(batch["unlabeled"][1].shape[1] == 0 for batch in batches)
 
 
@@ -200,7 +200,7 @@ def test_few_labels_flow_beside_them():
     module = data({"unlabeled", "source"}, labels=4)
     batches = epoch(module)
     assert list(batches[0]) == ["target", "unlabeled", "source"]
-    assert {int(x) for batch in batches for x in batch["target"][0]} == ids(module.train)
+    assert {int(x) for batch in batches for x in batch["target"][0]} == ids(module.sets.train)
     assert sum(len(batch["unlabeled"][1]) for batch in batches) == 63 - 12
 
 

@@ -24,12 +24,12 @@ def data() -> TransferData:
 
 
 def test_a_probe_shows_a_set_sorted_by_class_evenly_and_in_order() -> None:
-    assert Probe.of(data().train, 4, data()).y.tolist() == [0, 3, 6, 9]
-    assert Probe.of(data().train, 99, data()).y.tolist() == list(range(10))
+    assert Probe.of(data().sets.train, 4, data()).y.tolist() == [0, 3, 6, 9]
+    assert Probe.of(data().sets.train, 99, data()).y.tolist() == list(range(10))
 
 
 def test_its_batches_are_normalised_and_nearly_equal() -> None:
-    probe = Probe.of(data().train, 10, data())
+    probe = Probe.of(data().sets.train, 10, data())
     batches = list(probe.batches(4, nn.Linear(4, 1)))
     assert [len(y) for _, y in batches] == [4, 3, 3]
     assert torch.allclose(torch.cat([x for x, _ in batches]), (probe.x.float() / 255 - 0.5) / 0.25)

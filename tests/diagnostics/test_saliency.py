@@ -79,7 +79,7 @@ def test_what_is_no_image_classed_as_one_is_refused_before_training(test: object
     def as_they_are(batch: tuple, index: int) -> tuple[Tensor, Tensor]:
         return batch
 
-    data = SimpleNamespace(test=test, on_after_batch_transfer=as_they_are)
+    data = SimpleNamespace(sets=SimpleNamespace(test=test), on_after_batch_transfer=as_they_are)
     with pytest.raises(InputError, match=r"saliency\.samples: a picture needs images that are classed one by one"):
         check([1], Net(dense), data)
-    check([1], Net(False), SimpleNamespace(test=IMAGES, on_after_batch_transfer=as_they_are))
+    check([1], Net(False), SimpleNamespace(sets=SimpleNamespace(test=IMAGES), on_after_batch_transfer=as_they_are))

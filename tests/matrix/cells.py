@@ -116,7 +116,7 @@ CLAIMS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 # Strategies that take no steps: their head is solved for, or a classifier on features answers in its place.
-SHALLOW = ("nearest", "coral", "tca", "subspace_alignment", "kmm", "ulsif")
+SHALLOW = ("nearest", "coral", "tca", "jda", "subspace_alignment", "kmm", "ulsif")
 SOLVED = ("linear_probe_lbfgs", *SHALLOW)
 # Strategies of domain adaptation: all but these read classes, of the source or predicted.
 ADAPTS_FEATURES = ("source_only", "dan", "deep_coral", "cmd", "afn", "dann", "wdgrl", "adda", "adabn")
@@ -160,7 +160,7 @@ GIVEN = {
     "delta": ("strategy.losses.delta.samples=1",),  # on which each channel of each stage is switched off once
     "semantic_loss": ("strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]",),
     "linear_probe_lbfgs": ("strategy.solver.penalties=[0.1]", "strategy.solver.iterations=2"),
-    **dict.fromkeys(("tca", "subspace_alignment"), ("strategy.solver.adapt.components=2",)),
+    **dict.fromkeys(("tca", "jda", "subspace_alignment"), ("strategy.solver.adapt.components=2",)),
     "osbp": ("target.label_space=open",),
     "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out
     # their frozen BatchNorm normalises by statistics of a source of two steps, and numbers grow from layer to layer

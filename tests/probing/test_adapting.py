@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from math import exp
 from pathlib import Path
@@ -22,6 +23,7 @@ from transferlab import cli, extras
 from transferlab.errors import InputError
 from transferlab.shallow import adapting
 from transferlab.shallow.adapting import coral, kmm, subspace_alignment, tca, ulsif, unchanged
+from transferlab.shallow.joint import jda
 from transferlab.shallow.solver import Shallow, logits, normalised
 
 SHAPES = (st.integers(5, 14), st.integers(5, 14), st.integers(2, 6), st.integers(0, 99))
@@ -80,6 +82,63 @@ def test_tca_is_at_the_optimum_of_the_papers_criterion(
     found = tca(source, target, 2, kernel, mu)
     angles = linalg.subspace_angles(gram @ leading, np.concatenate([found.source, found.target(target)]))
     assert np.cos(angles).min() > 1 - 1e-6
+
+
+@settings(max_examples=20, deadline=None)
+@given(*SHAPES, st.sampled_from(["linear", "rbf"]), st.sampled_from([0.01, 1.0]))
+def test_jda_is_at_the_optimum_of_the_papers_criterion(
+    n: int, m: int, features: int, seed: int, kernel: str, regularization: float
+) -> None:
+    source, target = domains(n, m, features, seed)
+    classes = np.arange(n) % 3, np.arange(m) % 2  # one is predicted nowhere
+    both = np.concatenate([source, target])
+    both /= np.linalg.norm(both, axis=1)[:, None]
+    gram = both @ both.T
+    if kernel == "rbf":
+        gram = np.array([[exp(-((a - b) ** 2).sum() / features) for b in both] for a in both])
+    distances = np.zeros((n + m, n + m))
+    for one, other in [(np.ones(n), np.ones(m)), *((classes[0] == c, classes[1] == c) for c in (0, 1))]:
+        apart = np.concatenate([one / one.sum(), -(other / other.sum())])
+        distances += np.outer(apart, apart)
+    held = gram @ distances @ gram + regularization * np.eye(n + m)
+    spread = gram @ (np.eye(n + m) - 1 / (n + m)) @ gram
+    values, vectors = linalg.eig(np.linalg.solve(held, spread))
+    leading = vectors[:, np.argsort(-values.real)[:2]].real
+    # scores as long as the criterion has them; each sample's are of length 1 then
+    scores = gram @ (leading / np.sqrt(np.einsum("nd,nk,kd->d", leading, held, leading)))
+    scores /= np.linalg.norm(scores, axis=1)[:, None]
+    found = jda(source, target, 2, kernel, regularization, classes)
+    mine = np.concatenate([found.source, found.target(target)])
+    np.testing.assert_allclose(mine @ mine.T, scores @ scores.T, atol=1e-5)
+
+
+def moved() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three classes, each of which lies elsewhere in the target."""
+    draw, y = np.random.default_rng(0), np.arange(60) % 3
+    source, target = (3 * np.eye(3)[y] @ draw.normal(size=(3, 6)) + draw.normal(size=(60, 6)) for _ in range(2))
+    return source, y, target
+
+
+def test_jda_brings_the_classes_of_both_domains_together() -> None:
+    source, y, target = moved()
+
+    def apart(classes: tuple[np.ndarray, np.ndarray] | None) -> float:
+        found = jda(source, target, 2, "linear", 0.01, classes)
+        ours, theirs = found.source, found.target(target)
+        return sum(float(((ours[y == one].mean(0) - theirs[y == one].mean(0)) ** 2).sum()) for one in range(3))
+
+    assert apart((y, y)) < 0.5 * apart(None)
+
+
+def test_each_round_adapts_by_the_classes_that_the_one_before_predicts() -> None:
+    source, y, target = moved()
+    ours = partial(jda, components=2, kernel="linear", regularization=0.01)
+    predicted = None
+    for rounds in (1, 2, 3):
+        found = ours(source, target, classes=None if predicted is None else (y, predicted))
+        predicted = KNeighborsClassifier(1).fit(found.source, y).predict(found.target(target))
+        fitted = shallow(ours, rounds=rounds).fit(source, y, target, ("a", "b", "c"), 0)
+        assert (fitted.target(target).argmax(1) == predicted).all()
 
 
 @settings(max_examples=20, deadline=None)
@@ -151,7 +210,7 @@ def test_rows_are_divided_by_their_sums_and_domains_standardised() -> None:
 
 
 def shallow(adapt: Any = unchanged, classifier: str = "nearest", **given: Any) -> Shallow:
-    settings = {"normalise": "none", "neighbours": 1, "C": [1.0], "folds": 3, "source_labels": None}
+    settings = {"normalise": "none", "neighbours": 1, "C": [1.0], "folds": 3, "source_labels": None, "rounds": 1}
     return Shallow(**{**settings, "adapt": adapt, "classifier": classifier, **given})
 
 
@@ -213,6 +272,8 @@ def test_two_classes_have_two_logits() -> None:
         ({"normalise": "rows"}, "none, zscore_per_domain or rows_sum_then_zscore"),
         ({"classifier": "tree"}, "nearest, logistic or svm"),
         ({"C": [0.0]}, "each C above 0"),
+        ({"rounds": 0}, "rounds are at least 1"),
+        ({"rounds": 2}, "does not look at classes"),
     ],
 )
 def test_settings_out_of_range_are_said(given: dict[str, Any], said: str) -> None:
@@ -226,6 +287,8 @@ def test_settings_out_of_range_are_said(given: dict[str, Any], said: str) -> Non
         (lambda s, t: coral(s, t, 0.0), "above 0, at most 1"),
         (lambda s, t: tca(s, t, 101, "linear", 1.0), "1 to 100"),
         (lambda s, t: tca(s, t, 2, "cosine", 1.0), "linear, rbf"),
+        (lambda s, t: jda(s, t, 101, "linear", 1.0), "1 to 100"),
+        (lambda s, t: jda(s, t, 2, "linear", 0.0), "regularization is above 0"),
         (lambda s, t: subspace_alignment(s, t, 5), "1 to 4"),
         (lambda s, t: kmm(s, t, -1.0, 5), "gamma above 0"),
         (lambda s, t: ulsif(s, t, 0, 1.0, 1.0), "centres is at least 1"),

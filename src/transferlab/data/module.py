@@ -1,7 +1,7 @@
 """Batches by domain: `target` where its labels train, `unlabeled` and `source` where the strategy reads them."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -16,9 +16,10 @@ from transferlab.data.fetching import at_hand, fetching
 from transferlab.data.loading import TAUGHT, Beside, Loader, Passed
 from transferlab.data.rows import Rows
 from transferlab.data.samples import Deferred, Samples, Splits
+from transferlab.data.sets import NO_SOURCE, Sets
 from transferlab.data.target import Parts
 from transferlab.data.turns import Training
-from transferlab.data.vault import hidden, sealed
+from transferlab.data.vault import hidden
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.seeding import derive
@@ -27,14 +28,8 @@ from transferlab.values import Entered, Value
 Domain: TypeAlias = tuple[Value, Tensor]
 """Inputs x as the backbone takes them, and labels y (B, ...)."""
 
-DOMAINS = ("target", "unlabeled", "strong", "source")
-"""Of training samples: the target's with labels, its inputs without them, these once more under other changes, and the
-source's; in the order of a batch."""
-PARTS = (*DOMAINS, "val", "test")
-"""Of a run's data: training samples, held-out labels, the test split."""
 EVALUATION_BATCH = 256
 """Samples of a batch of validation or test."""
-_NO_SOURCE = "the strategy reads source data, but this source has none; choose e.g. source=mnist5k"
 
 
 class TransferData(LightningDataModule):
@@ -80,23 +75,13 @@ class TransferData(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: at least 1")
-        if "source" in reads | studies and source is None:
-            raise InputError(_NO_SOURCE)
         if "strong" in reads and not strong:
             raise InputError("a loss compares two views of an input: set +augmentation@strategy.views=strong")
-        self.train = parts.train.prepared(input) if len(parts.train) else parts.train
-        self.unlabeled = parts.unlabeled.prepared(input) if parts.unlabeled is not None else None
-        self.val = parts.val.prepared(input) if parts.val is not None else None
-        self.test = parts.test.prepared(input)
-        self.source = source.train.prepared(input) if source is not None and "source" in reads | studies else None
-        self._held = source.test if source is not None else None
-        self.classes = parts.classes
-        self._reads = reads
+        self.sets = Sets(parts, source, reads, studies, input)
         self.input, self.reconstructs = input, reconstructs
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self._views = views
         self._passed: dict[str, Passed | None] = {}
-        self._shown: dict[str, Samples] = {}
         self._taught = taught
         self.taught: Mapping[str, Passed] = {}
         """Of teachers, by name, what they make of the target's training samples, from the next pass on."""
@@ -104,55 +89,31 @@ class TransferData(LightningDataModule):
         chosen = augmentation or NONE
         classes = len(parts.classes)
         self._augmentations: dict[str, Augmentation] = {}
-        for domain in self.domains:
+        for domain in self.sets.domains:
             own = len(source.classes) if domain == "source" and source is not None else classes
             fit = strong if domain == "strong" and strong is not None else chosen
             if domain in ("unlabeled", "strong"):  # labels that are not there cannot be mixed
                 fit = Augmentation(fit.each, {})
-            self._augmentations[domain] = fit.prepared(input, self.domains[domain].y, own)
-
-    @property
-    def domains(self) -> dict[str, Samples]:
-        """Training samples by domain, of those that a batch holds."""
-        held = {
-            "target": self.train if len(self.train) else None,
-            "unlabeled": self.unlabeled if "unlabeled" in self._reads else None,
-            "strong": self.unlabeled if "strong" in self._reads else None,
-            "source": self.source if "source" in self._reads else None,
-        }
-        return {domain: samples for domain, samples in held.items() if samples is not None}
-
-    @property
-    def passed_over(self) -> Samples:
-        """The samples of which an epoch is one pass, of the target.
-
-        Those without labels where some are read, or where there are no others; else those with labels.
-        """
-        unlabeled = "unlabeled" in self._reads or not len(self.train)
-        return self.unlabeled if self.unlabeled is not None and unlabeled else self.train
-
-    @property
-    def asked(self) -> str:
-        """The domain whose samples teachers look at."""
-        return "target" if len(self.train) else "unlabeled"
+            self._augmentations[domain] = fit.prepared(input, self.sets.domains[domain].y, own)
 
     def train_dataloader(self) -> CombinedLoader:
         """A mapping of domains, and of what goes with them; an epoch is one pass over the target."""
-        samplers = {domain: self._sampler(domain, samples) for domain, samples in self.domains.items()}
+        domains = self.sets.domains
+        samplers = {domain: self._sampler(domain, samples) for domain, samples in domains.items()}
         loaders: dict[str, Loader | Beside] = {
-            domain: self._training_loader(self.domains[domain], sampler, domain) for domain, sampler in samplers.items()
+            domain: self._training_loader(domains[domain], sampler, domain) for domain, sampler in samplers.items()
         }
-        if self._taught and self.asked in samplers:
-            loaders[TAUGHT] = Beside(samplers[self.asked], lambda: self.taught)
+        if self._taught and self.sets.asked in samplers:
+            loaders[TAUGHT] = Beside(samplers[self.sets.asked], lambda: self.taught)
         return CombinedLoader(loaders, mode="min_size")
 
     def order(self) -> Shuffled:
         """Which of the samples that an epoch passes over make up each batch."""
-        return Shuffled(len(self.passed_over), self.batch_size, self.seed)
+        return Shuffled(len(self.sets.passed_over), self.batch_size, self.seed)
 
     def _sampler(self, domain: str, samples: Samples) -> Sampler[Ticket]:
         order = self.order()
-        if samples is self.passed_over:
+        if samples is self.sets.passed_over:
             return order
         return Stream(len(samples), self.batch_size, len(order), derive(self.seed, domain))
 
@@ -164,16 +125,16 @@ class TransferData(LightningDataModule):
         Raises:
             InputError: the source has no data.
         """
-        samples = self._samples(domain)
+        samples = self.sets.whole(domain)
         if samples is None or not len(samples):
-            raise InputError(_NO_SOURCE if domain == "source" else f"the run has no samples of the domain '{domain}'")
+            raise InputError(NO_SOURCE if domain == "source" else f"the run has no samples of the domain '{domain}'")
         for batch in torch.split(torch.arange(len(samples)), size):
             yield samples[batch.tolist()]
 
     def rehearsal(self, size: int) -> Mapping[str, Domain]:
         """A batch of the first samples of each domain, as training would see them."""
         found = {}
-        for domain, samples in self.domains.items():
+        for domain, samples in self.sets.domains.items():
             training = self._training(samples, domain)
             indices = list(range(min(size, len(samples))))
             found[domain] = training[Ticket(indices, [0] * len(indices))]
@@ -182,39 +143,20 @@ class TransferData(LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """The held-out labels, in order; no batches where none are held out."""
-        return [] if self.val is None else self._loader(self.val, "val")
+        return [] if self.sets.val is None else self._loader(self.sets.val, "val")
 
     def test_dataloader(self) -> Loader:
         """The test split, in order."""
-        return self._loader(self.test, "test")
+        return self._loader(self.sets.test, "test")
 
     def shown(self, part: str, most: int) -> Loader:
         """Samples that selection rules look at, without augmentation, in order and evenly spaced.
 
         Args:
-            part: `source`: of its training split; `held`: held out of it; `inputs`: the target's, without labels.
+            part: `source`, `held` or `inputs`, as for `Sets.show`.
             most: samples, at most.
-
-        Returns:
-            Their batches; they are the part `shown <part>` of the data from now on.
         """
-        samples = {"source": self.source, "held": self.held, "inputs": self.hidden}[part]
-        if samples is None:
-            samples = self.test.take(torch.zeros(0, dtype=torch.long))
-        elif len(samples) > most:
-            samples = samples.take(torch.linspace(0, len(samples) - 1, most).round().long())
-        self._shown[f"shown {part}"] = samples  # other samples than the part's
-        return self._loader(samples, f"shown {part}")
-
-    @cached_property
-    def held(self) -> Samples | None:
-        """What is held out of the source, where it is read and has any."""
-        return None if self._held is None or self.source is None else self._held.prepared(self.input)
-
-    @property
-    def hidden(self) -> Samples:
-        """The target's training inputs without labels."""
-        return self.unlabeled if self.unlabeled is not None else sealed(self.train)
+        return self._loader(self.sets.show(part, most), f"shown {part}")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise on the device; of training batches, change what is changed there.
@@ -254,7 +196,8 @@ class TransferData(LightningDataModule):
             InputError: one cannot be read, or does not fit the backbone.
         """
         for part in parts:
-            if isinstance(samples := self._samples(part), Deferred):
+            samples: object = self.sets.whole(part)
+            if isinstance(samples, Deferred):
                 samples.decode()
 
     def enter(self, part: str, passed: Passed | None) -> None:
@@ -282,7 +225,7 @@ class TransferData(LightningDataModule):
         Args:
             part: as for `enter`.
         """
-        samples = self.domains.get(part) if part in DOMAINS[:3] else self._samples(part)
+        samples = self.sets.read(part)
         if samples is None:
             return None
         workers = 0 if at_hand(samples) else self.workers
@@ -290,10 +233,6 @@ class TransferData(LightningDataModule):
             return Rows(samples, None, 1, lambda asked: fetching(samples, asked, workers))
         training = self._training(samples, part)
         return Rows(samples, training.seed, self._views or 1, lambda asked: fetching(training, asked, workers))
-
-    def _samples(self, part: str) -> Any:
-        held = {"target": self.train, "unlabeled": self.unlabeled, "strong": self.unlabeled, "source": self.source}
-        return {**held, "val": self.val, "test": self.test, **self._shown}[part]
 
     def _training_loader(self, samples: Samples, sampler: Sampler[Ticket], domain: str) -> Loader:
         training = self._training(samples, domain)

@@ -74,11 +74,11 @@ def check(samples: Sequence[int], module: TransferModule, data: TransferData) ->
     Raises:
         InputError: no such test sample, or a net without a stage whose outputs are images.
     """
-    wrong = [sample for sample in samples if type(sample) is not int or not 0 <= sample < len(data.test)]
+    wrong = [sample for sample in samples if type(sample) is not int or not 0 <= sample < len(data.sets.test)]
     if wrong:
         raise InputError(
             f"diagnostics.saliency.samples={list(samples)}: there is no test sample {wrong[0]}; "
-            f"they are counted from 0 to {len(data.test) - 1}"
+            f"they are counted from 0 to {len(data.sets.test) - 1}"
         )
     _maps(samples[:1], module, data)
 
@@ -114,7 +114,7 @@ def picture(samples: Sequence[int], module: TransferModule, data: TransferData, 
 
 
 def _maps(samples: Sequence[int], module: TransferModule, data: TransferData) -> tuple[Probe, Tensor, Tensor]:
-    probe = Probe(*data.test[list(samples)], data)
+    probe = Probe(*data.sets.test[list(samples)], data)
     with undisturbed(module):
         x = next(probe.batches(len(probe), module))[0]
         if not isinstance(x, Tensor) or not _classes(module, x):

@@ -131,12 +131,12 @@ class Watch(Callback):
     def _planned(self, module: TransferModule, data: TransferData, epochs: int) -> Plan:
         trains = [module.strategy.trainable(module.stages, epoch) for epoch in range(epochs)]
         domains = len(module.strategy.reads)
-        budget = self.share * work(module.backbone.parametric, trains, len(data.passed_over) * domains)
+        budget = self.share * work(module.backbone.parametric, trains, len(data.sets.passed_over) * domains)
         once = int(any("probe" in part.reads for part in self.parts))
         each = once + sum(part.passes(module) for part in self.parts)
         # what a run affords in which the head alone trains: strategies are to be compared on equal numbers of samples
-        least = self.share * len(data.passed_over) * epochs
-        probe = min(self._most["probe"], len(data.passed_over), int(least / 3))
+        least = self.share * len(data.sets.passed_over) * epochs
+        probe = min(self._most["probe"], len(data.sets.passed_over), int(least / 3))
         chosen = plan(budget, epochs, once, each, probe, min(self._most["exam"], int(least / 2)), _LEAST)
         if each and not chosen.probe:
             # of what is on by default nobody has asked, and a sweep would say it in every job
@@ -151,7 +151,7 @@ class Watch(Callback):
 
     def _fetched(self, data: TransferData) -> dict[str, Probe]:
         count = self.plan.probe
-        return {name: Probe.of(part, count, data) for name, part in data.domains.items() if count}
+        return {name: Probe.of(part, count, data) for name, part in data.sets.domains.items() if count}
 
 
 def _looks(part: Diagnostic) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.planning import Work, chosen
-from transferlab.data.module import DOMAINS
+from transferlab.data.sets import DOMAINS
 from transferlab.prefix.activations import Activations
 from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.settings import Settings

@@ -14,7 +14,8 @@ from torch import nn
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError, Store
-from transferlab.data.module import DOMAINS, TransferData
+from transferlab.data.module import TransferData
+from transferlab.data.sets import DOMAINS
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.flops import Flops
 from transferlab.module import TransferModule

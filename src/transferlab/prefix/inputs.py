@@ -10,7 +10,8 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from transferlab.cache.packing import UncacheableError
-from transferlab.data.module import PARTS, TransferData
+from transferlab.data.module import TransferData
+from transferlab.data.sets import PARTS
 from transferlab.values import Pair, Seq, Value
 
 

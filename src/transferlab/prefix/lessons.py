@@ -91,11 +91,11 @@ class Lessons:
         taught = module.strategy.taught(name)
         activations = Activations(teacher.backbone, taught, inputs, self.store, kind, about, beside)
         if self.decided is not None or self._pays(name, activations, epochs):
-            batches = activations.batches(inputs.data.asked, len(teacher.backbone.stages), ())
+            batches = activations.batches(inputs.data.sets.asked, len(teacher.backbone.stages), ())
             self.given |= {name: batches} if batches is not None else {}
 
     def _pays(self, name: str, activations: Activations, epochs: int) -> bool:
-        part = activations.inputs.data.asked
+        part = activations.inputs.data.sets.asked
         look, rows, end = activations.look, activations.inputs.rows[part], len(activations.backbone.stages)
         size, every = look.size(end), [end] * epochs
         work = Work(every, every, look.flops, len(rows.samples), len(rows), activations.inputs.device.type)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from transferlab.cache.packing import UncacheableError
-from transferlab.data.module import DOMAINS, EVALUATION_BATCH
+from transferlab.data.module import EVALUATION_BATCH
+from transferlab.data.sets import DOMAINS
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.oracle import evaluate
 from transferlab.prefix.activations import Activations

@@ -15,7 +15,8 @@ from transferlab.errors import InputError
 from transferlab.extras import library
 
 Array = NDArray[np.float64]
-_KERNELS = ("linear", "rbf")
+KERNELS = ("linear", "rbf")
+"""In whose spaces can be projected."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def tca(source: Array, target: Array, components: int, kernel: str, mu: float) -
     from sklearn.metrics.pairwise import pairwise_kernels
 
     n, m = len(source), len(target)
-    _check_components(components, n + m, "samples of both domains")
-    if kernel not in _KERNELS or mu < 0:
-        raise InputError(f"strategy.solver.adapt: kernel is one of {', '.join(_KERNELS)}, and mu at least 0")
+    check_components(components, n + m, "samples of both domains")
+    if kernel not in KERNELS or mu < 0:
+        raise InputError(f"strategy.solver.adapt: kernel is one of {', '.join(KERNELS)}, and mu at least 0")
     both = np.concatenate([source, target])
     gram = pairwise_kernels(both, metric=kernel)
     centred, apart = gram - gram.mean(0), gram @ np.repeat([1 / n, -1 / m], [n, m])
@@ -104,7 +105,7 @@ def subspace_alignment(source: Array, target: Array, components: int) -> Adapted
     Raises:
         InputError: more components than there can be, or skada is missing.
     """
-    _check_components(components, min(*source.shape, *target.shape), "features, or samples of a domain")
+    check_components(components, min(*source.shape, *target.shape), "features, or samples of a domain")
     return _mapped(_skada().SubspaceAlignmentAdapter(n_components=components, random_state=0), source, target)
 
 
@@ -183,7 +184,17 @@ def _distances(x: Array, places: Array) -> Array:
     return np.asarray(cdist(x, places))
 
 
-def _check_components(components: int, most: int, of: str) -> None:
+def check_components(components: int, most: int, of: str) -> None:
+    """See that there can be so many.
+
+    Args:
+        components: of a projection.
+        most: of them.
+        of: what bounds them.
+
+    Raises:
+        InputError: there cannot.
+    """
     if not 1 <= components <= most:
         raise InputError(f"strategy.solver.adapt.components={components}: 1 to {most}, as many as there are {of}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -43,13 +44,14 @@ class Shallow:
         InputError: a word that is none of those known, or a number out of its range.
     """
 
-    adapt: Callable[[Array, Array], Adapted]
+    adapt: Callable[..., Adapted]
     normalise: Literal["none", "zscore_per_domain", "rows_sum_then_zscore"]
     classifier: Literal["nearest", "logistic", "svm"]
     neighbours: int
     C: Sequence[float]
     folds: int
     source_labels: int | None
+    rounds: int
 
     reads: ClassVar[frozenset[str]] = frozenset({"source", "unlabeled"})
     shares_classes: ClassVar[bool] = True
@@ -59,8 +61,10 @@ class Shallow:
         for key, words in (("normalise", _NORMALISE), ("classifier", _CLASSIFIERS)):
             if getattr(self, key) not in words:
                 raise InputError(f"strategy.solver.{key}={getattr(self, key)}: {', '.join(words[:-1])} or {words[-1]}")
-        if self.neighbours < 1 or not self.C or min(self.C) <= 0 or self.folds < 2:
-            raise InputError("strategy.solver: neighbours is at least 1, each C above 0, folds at least 2")
+        if self.neighbours < 1 or not self.C or min(self.C) <= 0 or self.folds < 2 or self.rounds < 1:
+            raise InputError("strategy.solver: neighbours and rounds are at least 1, each C above 0, folds at least 2")
+        if self.rounds > 1 and "classes" not in signature(self.adapt).parameters:
+            raise InputError(f"strategy.solver.rounds={self.rounds}: this adapt does not look at classes: set 1")
 
     def fit(self, source: Array, y: Labels, target: Array, classes: tuple[str, ...], seed: int) -> Fitted:
         """Adapt the source to the target, and fit the classifier on it.
@@ -80,8 +84,13 @@ class Shallow:
         if self.source_labels is not None:
             chosen = seen(y, self.source_labels, np.random.default_rng(derive(seed, "source labels")), classes)
             source, y = source[chosen], y[chosen]
-        adapted = self.adapt(source, scale(target))
+        inputs = scale(target)
+        adapted = self.adapt(source, inputs)
         classifier, C = self._classifier(adapted, y)
+        for _ in range(self.rounds - 1):
+            predicted = logits(classifier, adapted.target(inputs)).argmax(1)
+            adapted = self.adapt(source, inputs, classes=(y, predicted))
+            classifier, C = self._classifier(adapted, y)
         return Fitted(logits(classifier, adapted.source), y, lambda x: logits(classifier, adapted.target(scale(x))), C)
 
     def _classifier(self, adapted: Adapted, y: Labels) -> tuple[Any, float | None]:

@@ -101,8 +101,8 @@ class Bench:
             self._moved |= {key for key, value in state.items() if not torch.equal(value, first[key])}
 
     def _inputs(self) -> Iterator[Any]:
-        for x, y in self.data.studied(next(iter(self.data.domains)), self.data.batch_size):
-            if len(y) > 1 or len(self.data.train) == 1:  # of one sample there are no statistics
+        for x, y in self.data.studied(next(iter(self.data.sets.domains)), self.data.batch_size):
+            if len(y) > 1 or len(self.data.sets.train) == 1:  # of one sample there are no statistics
                 x = each(lambda tensor: tensor.to(self.module.device), x)
                 yield floats(self.data.on_after_batch_transfer((x, y.to(self.module.device)), 0)[0], self._kind)
 

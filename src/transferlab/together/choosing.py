@@ -66,7 +66,7 @@ def form(run: Run, seat: Seat) -> str:
         seat.max_epochs,
         str(run.trainer.precision),
         str(run.trainer.strategy.root_device),
-        len(run.data.train),
+        len(run.data.sets.train),
         run.data.batch_size,
         type(seat.optimizers[0]).__name__,
         {key: str(value) for key, value in group.items()},
