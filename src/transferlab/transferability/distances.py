@@ -1,0 +1,85 @@
+"""How far apart source and target lie in feature space, by their means, covariances and kernels."""
+
+import numpy as np
+import torch
+
+from transferlab.losses.domains.coral import coral
+from transferlab.losses.domains.kernels import Bandwidth, Gaussians, mean_discrepancy
+from transferlab.transferability.candidate import Candidate
+from transferlab.transferability.gaussians import Gaussian, squared_frechet
+
+
+def mean_distance(candidate: Candidate) -> float:
+    """The Euclidean distance of the mean features of source and target.
+
+    Args:
+        candidate: its `source_features` (M, F) and features (N, F) are read.
+
+    Returns:
+        0 or more; less is nearer.
+
+    Raises:
+        InputError: no samples of the source.
+    """
+    source, target = candidate.sides("mean_distance")
+    return float(np.linalg.norm(source.mean(0) - target.mean(0)))
+
+
+def mmd_distance(candidate: Candidate, *, kernels: int, factor: float, bandwidth: Bandwidth) -> float:
+    """The distance of the mean embeddings of source and target under a sum of Gaussian kernels.
+
+    The root of the V-statistic of Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13): `mean_discrepancy`'s
+    `quadratic`. Time and memory grow with (M + N)^2.
+
+    Args:
+        candidate: its `source_features` (M, F) and features (N, F) are read.
+        kernels: see `Gaussians`.
+        factor: see `Gaussians`.
+        bandwidth: see `Gaussians`.
+
+    Returns:
+        Between 0 and the root of twice the kernels; less is nearer.
+
+    Raises:
+        InputError: no samples of the source, kernels that are none, or samples that are all alike.
+    """
+    widths = Gaussians("score mmd_distance: ", kernels, factor, bandwidth)
+    source, target = map(torch.from_numpy, candidate.sides("mmd_distance"))
+    squared = float(mean_discrepancy([(source, target)], [widths], "quadratic"))
+    # what is left of zero after float64's round-off counts as zero
+    return float(np.sqrt(squared)) if squared > 1e-14 * kernels else 0.0
+
+
+def coral_distance(candidate: Candidate) -> float:
+    """The squared distance of the covariances of source and target, `losses.domains.coral.coral`.
+
+    Args:
+        candidate: its `source_features` (M, F) and features (N, F) are read.
+
+    Returns:
+        0 or more; less is nearer. Means do not matter.
+
+    Raises:
+        InputError: no samples of the source, or one of a side.
+    """
+    source, target = map(torch.from_numpy, candidate.sides("coral_distance", least=2))
+    return float(coral(source, target))
+
+
+def frechet_distance(candidate: Candidate) -> float:
+    """The squared Fréchet distance of Gaussians with the means and covariances of source and target.
+
+    As the FID is reported, without a root: Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge
+    to a Local Nash Equilibrium" (NeurIPS); see `squared_frechet`.
+
+    Args:
+        candidate: its `source_features` (M, F) and features (N, F) are read.
+
+    Returns:
+        0 or more, in squared units of the features; less is nearer.
+
+    Raises:
+        InputError: no samples of the source, or one of a side.
+    """
+    source, target = candidate.sides("frechet_distance", least=2)
+    return squared_frechet(Gaussian.of(source), Gaussian.of(target))
