@@ -86,7 +86,7 @@ def maximum_evidence(scales: Array, parts: Array, rest: Array, samples: int) -> 
     shrunk = 1 / (1 + np.exp(np.log(scales) - logs[:, None]))
     penalties = np.logaddexp(0, np.log(scales) - logs[:, None]).sum(1) / (2 * samples)
     evidence = _gaussian(shrunk @ parts + rest, samples) - penalties[:, None]
-    best = np.maximum(nothing, evidence.max(0))
+    best: Array = np.maximum(nothing, evidence.max(0))
     # every peak: a narrow one may lie lower on the grid than a broad one and be higher
     peaks = (evidence[1:-1] >= evidence[:-2]) & (evidence[1:-1] >= evidence[2:])
     for place, number in np.argwhere(peaks):
