@@ -24,7 +24,7 @@ def rate(z, epsilon):
     epsilon=st.floats(0.01, 10),
     seed=st.integers(0, 999),
 )
-def test_it_is_the_papers_equation(samples, size, classes, epsilon, seed):
+def test_it_is_its_equation_written_out(samples, size, classes, epsilon, seed):
     one = drawn(samples, size=size, classes=classes, seed=seed)
     z = one.features - one.features.mean(0)
     parts = [z[one.labels == label] for label in range(classes)]
