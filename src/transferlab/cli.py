@@ -19,6 +19,9 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
   transferlab train [KEY=VALUE ...]     one run: source x target x strategy x backbone
   transferlab train -m KEY=A,B ...      many runs: every combination of the listed values
   transferlab sweep [NAME] [KEY=VALUE]  a ready study of sweeps/, or FILE.yaml (without NAME: which there are)
+  transferlab status [STUDY|FOLDER]     which of its runs are finished, running, failed or missing, and the time left
+  transferlab retry [STUDY|FOLDER]      run again what failed, was interrupted or is missing
+  transferlab clean [STUDY|FOLDER]      remove failed and interrupted runs, and what killed ones left; asks first
   transferlab compare [STUDY|FOLDER]    the runs of a study, strategy by strategy
   transferlab soup [STUDY|FOLDER]       the weights of its finished runs averaged: soups
   transferlab cache [check|clear]       activations kept for all runs: which there are, whether they are whole, away
@@ -33,6 +36,7 @@ transferlab train -m [KEY=A,B ...]      every combination of the listed values
   --cfg job          show the whole composed config, and run nothing
   --config-dir D     add a folder of your own configs
   --config-name N    start from N.yaml instead of train.yaml
+  --dry-run          list the runs, how many are finished and the time left, and run nothing
   --trust PACKAGE    let _target_ name things of this Python package
   --debug            show the traceback of an error
   --hydra-help       Hydra's own flags
@@ -44,11 +48,13 @@ Axes and their options (transferlab list GROUP says what each is):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; an error is one sentence, its traceback shown only with `--debug`."""
     words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    words, debug = _without(words, "--debug")
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train,
         "sweep": sweep,
+        "status": status,
+        "retry": retry,
+        "clean": clean,
         "compare": compare,
         "soup": soup,
         "cache": cache,
@@ -83,12 +89,14 @@ def train(words: list[str]) -> int:
     from transferlab import jobs, twins
     from transferlab.composing import Composer, arguments
     from transferlab.files import check_writable
+    from transferlab.ledger import plans, rehearsal
     from transferlab.trust import trust
 
     if "--help" in words or "-h" in words:
         return _train_help(words)
     words, trusted = _taken(words, "--trust")
     trust(trusted)
+    words, dry = _without(words, "--dry-run")
     args = arguments(words)
     if any(getattr(args, flag, None) for flag in _HYDRA_ONLY):
         jobs.show(args)
@@ -96,9 +104,15 @@ def train(words: list[str]) -> int:
     with Composer(args.config_name or "train", args.config_dir, args.config_path) as composer:
         plan = composer.check(args.overrides, multirun=args.multirun)
         beside = twins.command(composer, plan)
-        more = composer.check(beside, multirun=True).jobs if beside else 0
+        parts = [plan, *([composer.check(beside, multirun=True)] if beside else [])]
+        more = sum(part.jobs for part in parts[1:])
+        if dry:
+            rehearsal.rehearse(composer, parts)
+            return 0
         expect(plan.jobs + more)
         check_writable(plan.study)
+        for part in parts:
+            plans.leave(composer, part)
         if beside:
             told = f"twins=true: {beside[0]} run too ({more} more jobs), for the others to be judged against"
             print(told, file=sys.stderr)
@@ -114,6 +128,7 @@ def train(words: list[str]) -> int:
 def sweep(words: list[str]) -> int:
     """A ready study as a Hydra multirun: `sweeps/NAME.yaml` of this folder or of the package, or a yaml by its path."""
     folders = [Path("sweeps"), shipped("sweeps")]
+    words, dry = _without(words, "--dry-run")
     found = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
     if not words:
         from transferlab.listing import first_comment
@@ -123,6 +138,8 @@ def sweep(words: list[str]) -> int:
         return 0
     (name, *overrides), own = _taken(words, "--config-dir")
     file = _study(name, found)
+    if dry:
+        overrides.append("--dry-run")
     if own:
         overrides.append(f"hydra.searchpath=[{','.join(Path(folder).resolve().as_uri() for folder in own)}]")
     return train(["--config-dir", str(file.parent), "--config-name", file.stem, "--multirun", *overrides])
@@ -139,6 +156,36 @@ def _study(name: str, found: Mapping[str, Path]) -> Path:
             f"sweep {name}: there is no such .yaml file; `transferlab sweep` lists the studies with a name"
         )
     return file
+
+
+def status(words: list[str]) -> int:
+    """How far a study is."""
+    from transferlab.ledger.status import options
+    from transferlab.ledger.status import status as carry_out
+
+    carry_out(options(words))
+    return 0
+
+
+def retry(words: list[str]) -> int:
+    """What is left of a study, run again."""
+    from transferlab.retrying import options
+    from transferlab.retrying import retry as carry_out
+    from transferlab.trust import trust
+
+    words, trusted = _taken(words, "--trust")
+    trust(trusted)
+    carry_out(options(words))
+    return 0
+
+
+def clean(words: list[str]) -> int:
+    """What is of no use in a study, away."""
+    from transferlab.ledger.clean import clean as carry_out
+    from transferlab.ledger.clean import options
+
+    carry_out(options(words))
+    return 0
 
 
 def compare(words: list[str]) -> int:
@@ -212,6 +259,11 @@ def _taken(words: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
     if waiting:
         raise InputError(f"{flag} needs a value")
     return rest, values
+
+
+def _without(words: Sequence[str], flag: str) -> tuple[list[str], bool]:
+    """The words without a flag, and whether it was among them."""
+    return [word for word in words if word != flag], flag in words
 
 
 if __name__ == "__main__":

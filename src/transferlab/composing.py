@@ -59,7 +59,7 @@ class Composer:
     ) -> None:
         if config_dir is not None and not Path(config_dir).is_dir():
             raise InputError(f"--config-dir {config_dir}: there is no such folder")
-        self.config_name = config_name.removesuffix(".yaml")
+        self.config_name, self.config_dir, self.config_path = config_name.removesuffix(".yaml"), config_dir, config_path
         version.setbase("1.3")
         path = create_config_search_path(config_path or str(shipped("conf")))
         if config_dir is not None:

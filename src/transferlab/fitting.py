@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytorch_lightning import Trainer
 
-from transferlab import files, unchanged
+from transferlab import files, results
 from transferlab.data.module import TransferData
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import DivergedError
@@ -43,7 +43,7 @@ def fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Pa
         KeyboardInterrupt: it was stopped from outside.
         DivergedError: the last step made the weights NaN or infinite; earlier ones show in the loss.
     """
-    beside = resume.parent / unchanged.FILE
+    beside = resume.parent / results.START
     if resume.exists() and not (_is_whole(resume) and (not beside.exists() or _is_whole(beside))):
         _log.warning("%s is damaged: %s starts again from its first epoch", resume, what)
         resume.unlink()

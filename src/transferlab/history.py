@@ -68,7 +68,8 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
-        self.rows, self.seconds, self.samples = state_dict["rows"], state_dict["seconds"], state_dict["samples"]
+        self.rows[:] = state_dict["rows"]  # the record has the same list
+        self.seconds, self.samples = state_dict["seconds"], state_dict["samples"]
         self.earlier = self.seconds
         self.trained = set(state_dict["trained"])
 

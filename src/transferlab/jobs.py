@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
 from transferlab.errors import DivergedError, InputError, plain
+from transferlab.expanding import completed
 from transferlab.folders import shipped
 from transferlab.progress import Pace
 from transferlab.results import Record
@@ -66,18 +67,7 @@ def ahead(configs: Iterable[DictConfig]) -> None:
     """
     from transferlab.together.training import together
 
-    _ahead.update(together(map(_complete, configs)))
-
-
-def _complete(config: DictConfig) -> DictConfig:
-    """The config of one run of today, in place."""
-    from transferlab import migrations
-
-    with open_dict(config):  # saved by an earlier version, it is told what came later
-        config.merge_with(migrations.later_keys(OmegaConf.to_container(config)))  # type: ignore[arg-type]
-    if config.get("twins"):
-        config.twins = False  # of the command, not of its jobs: a saved config is one run
-    return config
+    _ahead.update(together(map(completed, configs)))
 
 
 def job(config: DictConfig) -> float | None:
@@ -92,7 +82,7 @@ def job(config: DictConfig) -> float | None:
     from transferlab import results
     from transferlab.record import title
 
-    _complete(config)
+    completed(config)
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     number = int(HydraConfig.get().job.num) if multirun else 0
     folder = results.folder(config)

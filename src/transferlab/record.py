@@ -14,8 +14,12 @@ from transferlab.results import Record
 
 def title(config: DictConfig) -> str:
     """A run in a few words."""
-    axes = config.axes
-    return f"{axes.strategy} {axes.source}->{axes.target} {axes.backbone} seed={config.seed}"
+    return of_axes({**config.axes, "seed": config.seed})
+
+
+def of_axes(axes: Mapping[str, Any]) -> str:
+    """Likewise, of a record's axes."""
+    return "{strategy} {source}->{target} {backbone} seed={seed}".format_map(axes)
 
 
 def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> Record:

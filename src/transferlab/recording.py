@@ -10,16 +10,18 @@ from omegaconf import DictConfig
 from transferlab import building, results, runtime
 from transferlab.environment import environment, peak_memory
 from transferlab.errors import DivergedError, plain
+from transferlab.pulse import Pulse
 from transferlab.record import begin, summary
 from transferlab.results import Record
 from transferlab.tracking import Tracker
-from transferlab.training import PASSING
 
 
-def begun(config: DictConfig, folder: Path) -> tuple[Tracker, Record]:
-    """A tracker and a record for a run that begins now."""
+def begun(config: DictConfig, folder: Path, pulse: Pulse) -> tuple[Tracker, Record]:
+    """A tracker and a record for a run that begins now, whose sign of life tells of its epochs."""
     tracker: Tracker = building.build(config.tracker)
-    return tracker, begin(config, folder, environment(config.trainer.accelerator))
+    record = begin(config, folder, environment(config.trainer.accelerator))
+    pulse.follow(record, config.trainer.max_epochs)
+    return tracker, record
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def until_end(config: DictConfig, folder: Path, tracker: Tracker, record: Record
         status, reason = "finished", ""
     except DivergedError as error:
         status, reason = "diverged", str(error)
-        for file in PASSING:
+        for file in results.PASSING:
             (folder / file).unlink(missing_ok=True)
         raise
     except Exception as error:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +15,14 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from transferlab.errors import InputError
 from transferlab.files import try_lock, writable, write_text
 from transferlab.migrations import migrated
+from transferlab.pulse import Pulse
 
 SELECTED = "selected.pt"
 """In a run's folder: the weights of the selected epoch."""
+RESUME, KEPT, START = "resume.ckpt", "kept.pt", "start.pt"
+PASSING = (RESUME, KEPT, START)
+"""In a run's folder while it trains, and in none that is over: its checkpoint, the weights selected so far, and those
+that no epoch has trained."""
 LOCK = ".lock"
 """In a run's folder: whoever trains it holds it."""
 STATUSES = ("finished", "failed", "diverged", "interrupted")
@@ -141,15 +146,15 @@ def write_config(run: Path, config: DictConfig) -> None:
 
 
 @contextmanager
-def held(run: Path, announce: str | None) -> Iterator[bool]:
-    """Hold a run's folder: of two processes that start the same run one trains, the other waits and finds it done.
+def held(run: Path, announce: str | None) -> Iterator[Pulse | None]:
+    """Hold a run's folder: of the processes that start the same run one trains, the others wait and find it done.
 
     Args:
         run: the folder.
         announce: what to say, once, when another process holds it; None: that one is not waited for.
 
     Yields:
-        Whether it is held.
+        Its sign of life while it is held; None: it is not.
     """
     with writable(run):
         run.mkdir(parents=True, exist_ok=True)
@@ -158,7 +163,8 @@ def held(run: Path, announce: str | None) -> Iterator[bool]:
             _log.info("%s", announce)
             lock.acquire()
     try:
-        yield lock.is_locked
+        with Pulse(run) if lock.is_locked else nullcontext() as pulse:
+            yield pulse
     finally:
         lock.release()
 

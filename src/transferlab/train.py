@@ -38,7 +38,7 @@ from transferlab.solver import LBFGS
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tracking import Tracker
-from transferlab.training import KEPT, RESUME, Run, Watching
+from transferlab.training import Run, Watching
 from transferlab.trust import check_located_targets
 from transferlab.unchanged import Unchanged
 
@@ -55,11 +55,12 @@ def run(config: DictConfig) -> Record:
     check_located_targets(config)
     quiet()
     folder = results.folder(config)
-    with results.held(folder, f"waiting for another process that does {title(config)} ({folder})"):
+    with results.held(folder, f"waiting for another process that does {title(config)} ({folder})") as pulse:
+        assert pulse is not None
         record = results.read(folder)
         if record is not None and results.is_over(record):
             return record
-        tracker, record = recording.begun(config, folder)
+        tracker, record = recording.begun(config, folder, pulse)
         results.write_config(folder, config)
         results.write(folder, record)
         with recording.until_end(config, folder, tracker, record):
@@ -68,7 +69,7 @@ def run(config: DictConfig) -> Record:
             scored, solver = None, run.module.strategy.solver
             try:
                 if solver is None:
-                    fit(run.trainer, run.module, run.data, folder / RESUME, run.title)
+                    fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title)
                 else:
                     scored = solve(run, solver) if isinstance(solver, LBFGS) else adapt(run, solver)
             finally:
@@ -116,7 +117,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     backbone = shared or building.net(config, task)
     diagnostics = building.diagnostics(config)
     watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, from_source)
-    trainer = building.trainer(config, folder / RESUME, watching.callbacks)
+    trainer = building.trainer(config, folder / results.RESUME, watching.callbacks)
 
     def assembled(weights: str | None = None) -> TransferModule:
         teachers = teaching.teachers(config, strategy, backbone, task, building.inputs(config).example(2), weights)
@@ -173,6 +174,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
         "source_sizes": sizes(source_data),
         "source_duplicates": duplicates,
     }
+    record["history"] = watching.history.rows
     module.beside = watching.unchanged.read
     return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam, membership)
 
@@ -204,7 +206,7 @@ def _watching(
         unchanged=unchanged,
         appraiser=Appraiser(building.rules(config), rule, history, strategy.shares_classes, cache.match),
         oracle=oracle,
-        keep=KeepSelected(rule, history, folder / KEPT, unchanged, beside),
+        keep=KeepSelected(rule, history, folder / results.KEPT, unchanged, beside),
         flops=flops,
         tested=Tested(),
         averager=Averager(strategy.averaging),

@@ -26,14 +26,9 @@ from transferlab.record import title
 from transferlab.results import Record
 from transferlab.scoring import Scored, Tested, looked_back, scores
 from transferlab.tracking import RunCard, Tracker
-from transferlab.unchanged import FILE as START
 from transferlab.unchanged import Unchanged
 
-RESUME = "resume.ckpt"
-KEPT = "kept.pt"
 LAST = "last.pt"
-PASSING = (RESUME, KEPT, START)
-"""Files that a run has while it trains, and none that is over."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +163,7 @@ class Run:
         record["cost"]["cache_hits"] = watching.cache.hits
         save_merged(module, self.folder / LAST, self.folder / results.SELECTED)
         record["cost"]["weights_bytes"] = (self.folder / results.SELECTED).stat().st_size
-        for file in PASSING:
+        for file in results.PASSING:
             (self.folder / file).unlink(missing_ok=True)
 
 

@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 
 from transferlab.composing import Composer, Plan, is_listed, values
 from transferlab.errors import InputError
+from transferlab.expanding import SWEEPER
 
 TWINS = ("scratch", "linear_probe")
 WITHOUT_LABELS = ("source_only",)
 _BY_HAND = (
     f"leave twins out and run them by a command of their own: transferlab train -m strategy={','.join(TWINS)} ..."
 )
-_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def missing(plan: Plan) -> list[str]:
@@ -31,7 +31,7 @@ def missing(plan: Plan) -> list[str]:
         return []
     if "strategy" not in plan.config.hydra.runtime.choices:
         raise InputError(f"twins=true: this config, a saved run's perhaps, has no strategy to choose; {_BY_HAND}")
-    if (sweeper := plan.config.hydra.sweeper._target_) != _SWEEPER:
+    if (sweeper := plan.config.hydra.sweeper._target_) != SWEEPER:
         raise InputError(f"twins=true: {sweeper} searches, so that there is no list for twins to share; {_BY_HAND}")
     if unlisted := [str(override.input_line) for override in plan.overrides if not is_listed(override)]:
         raise InputError(

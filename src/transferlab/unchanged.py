@@ -9,9 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from transferlab import files
-
-FILE = "start.pt"
+from transferlab import files, results
 
 
 class Unchanged(Callback):
@@ -25,7 +23,7 @@ class Unchanged(Callback):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+        self.path = folder / results.START
         self.changed: set[str] = set()
         self._written = False
         self._trained: tuple[str, ...] | None = None

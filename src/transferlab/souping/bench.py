@@ -19,7 +19,6 @@ from transferlab.souping.groups import Finished, Group
 from transferlab.soups import State
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
-from transferlab.training import RESUME
 from transferlab.trust import check_located_targets
 from transferlab.values import each, floats
 
@@ -44,7 +43,7 @@ class Bench:
         task: Task = building.build(config.task)
         net = building.net(config, task)
         self.tested = Tested()
-        self.trainer = building.trainer(config, group.best.folder.parent / RESUME, [self.tested])
+        self.trainer = building.trainer(config, group.best.folder.parent / results.RESUME, [self.tested])
         self.data = feeding.batches(config, parts, None, strategy, task)
         self.module = building.module(config, net, strategy, task, parts, None, from_source=False)
         self.outputs, self.accelerator = len(parts.classes), str(config.trainer.accelerator)

@@ -15,7 +15,7 @@ from transferlab.probing.seat import Seat
 from transferlab.stepping import plain
 from transferlab.strategy import Strategy
 from transferlab.together.stack import options
-from transferlab.training import RESUME, Run
+from transferlab.training import Run
 
 _ANY = ("first", "second", "head")
 
@@ -41,7 +41,7 @@ def apart(run: Run) -> str | None:
         return "cache=off"
     if cache.use == "auto" and cache.dtype != "float32":
         return f"cache=auto decides for each run whether it is rounded to {cache.dtype}"
-    if (run.folder / RESUME).exists():
+    if (run.folder / results.RESUME).exists():
         return "it was begun by itself"
     if not plain(run.trainer) or not _whole(run.trainer):
         return "the trainer asks for more of a step than its mathematics"

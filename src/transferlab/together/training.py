@@ -102,9 +102,9 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
         strategy: Strategy = building.build(config.strategy)
         if reason := apart_by_strategy(strategy, int(config.trainer.max_epochs or 1)):
             return reason
-        if not held.enter_context(results.held(folder, None)):
+        if (pulse := held.enter_context(results.held(folder, None))) is None:
             return None
-        tracker, record = recording.begun(config, folder)
+        tracker, record = recording.begun(config, folder, pulse)
         with recording.computing(config, record):
             run = train.prepared(config, folder, tracker, record, common)
             if reason := apart(run):
