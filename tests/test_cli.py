@@ -79,7 +79,7 @@ def test_help_names_every_command(word: str, capsys: pytest.CaptureFixture[str])
     assert cli.main([word] if word else []) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    for command in ("train", "sweep", "compare", "list"):
+    for command in ("train", "sweep", "status", "retry", "clean", "compare", "list"):
         assert f"transferlab {command}" in out
 
 
@@ -194,6 +194,11 @@ COMMANDS_WITHOUT_TORCH = [
     (["train", "-m", "strategy=scratch,l2sp"], 1),
     (["sweep", "quickstart", "target.label=3"], 1),
     (["compare", "nothing"], 1),
+    (["train", "-m", "seed=0,1", "twins=true", "--dry-run"], 0),
+    (["sweep", "quickstart", "--dry-run"], 0),
+    (["status", "nothing"], 1),
+    (["retry", "nothing"], 1),
+    (["clean", "nothing"], 1),
 ]
 
 

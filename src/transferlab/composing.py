@@ -98,11 +98,15 @@ class Composer:
             multirun: as the plan has it.
             jobs: how many there are.
         """
-        self._loader.expect(jobs)
+        self.expect(jobs)
         if multirun:
             self.hydra.multirun(self.config_name, job, [*overrides, "hydra.mode=MULTIRUN"])
         else:
             self.hydra.run(self.config_name, job, list(overrides))
+
+    def expect(self, jobs: int) -> None:
+        """Have a line now and then say how many of so many jobs are composed."""
+        self._loader.expect(jobs)
 
     def options(self, group: str) -> list[str]:
         """The names that `group=` takes: every yaml but those that only others build on (`_base`)."""

@@ -5,7 +5,9 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
@@ -56,9 +58,9 @@ class Waste:
     paths: Sequence[Path]
     told: str
 
-    @property
+    @cached_property
     def bytes(self) -> int:
-        """On disk; a file of two names counts once."""
+        """On disk, when it was first asked; a file of two names counts once."""
         return sum({(one.st_dev, one.st_ino): one.st_size for path in self.paths for one in _files(path)}.values())
 
 
@@ -95,15 +97,15 @@ def clean(asked: Options) -> None:
         print(f"{one.kind:12s} {decimal(one.bytes):>10s}  {one.told}")
     if missing:
         print(f"{len(missing)} runs that never began are forgotten")
-    total = decimal(sum(one.bytes for one in waste))
-    if not asked.yes and not _agreed(f"remove {total} of {study}, for good? [y/N] "):
+    total = sum(one.bytes for one in waste)
+    if not asked.yes and not _agreed(f"remove {decimal(total)} of {study}, for good? [y/N] "):
         print("nothing was removed")
         return
     kept = [one for one in waste if not _remove(one)]
     plans.forget(study, missing)
     for one in kept:
         print(f"left alone, as it began meanwhile: {one.told}")
-    print(f"removed {decimal(sum(one.bytes for one in waste) - sum(one.bytes for one in kept)) if kept else total}")
+    print(f"removed {decimal(total - sum(one.bytes for one in kept))}")
 
 
 def _waste(study: Path, entries: Sequence[Entry]) -> Iterator[Waste]:
@@ -151,11 +153,10 @@ def _remove_run(run: Path) -> bool:
 
 
 def _files(path: Path) -> Iterator[os.stat_result]:
-    if not path.is_dir():
-        yield path.stat()
-        return
-    for folder, _, names in os.walk(path):
-        yield from (os.stat(Path(folder, name), follow_symlinks=False) for name in names)
+    found = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    for file in found or [path]:
+        with suppress(OSError):  # it has gone meanwhile
+            yield file.lstat()
 
 
 def _agreed(question: str) -> bool:

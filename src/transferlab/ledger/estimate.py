@@ -85,10 +85,10 @@ def others(study: Path) -> list[Entry]:
 
 
 def duration(seconds: float) -> str:
-    """In hours, or in minutes where these are few."""
+    """In hours, or in what is smaller where these are few."""
     if seconds >= 3600:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _means(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> dict[Hashable, float]:

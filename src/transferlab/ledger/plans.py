@@ -67,6 +67,7 @@ class Command:
 def planned(composer: Composer, plan: Plan) -> list[Planned]:
     """The runs of a command that was checked, of which the jobs are known."""
     listed = lists(plan)
+    composer.expect(plan.jobs)
     found = []
     for words, config in zip(product(*listed), configs(composer, hydra_words(plan), product(*listed)), strict=True):
         axes = OmegaConf.to_container(config.axes, resolve=True)

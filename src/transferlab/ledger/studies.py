@@ -58,7 +58,7 @@ def named(text: str, known: Sequence[str]) -> tuple[str, ...]:
 def tally(found: Sequence[Entry]) -> str:
     """`30 runs: 28 finished, 2 failed`."""
     counts = ", ".join(f"{count} {state}" for state, count in counted(found).items())
-    return f"{len(found)} runs: {counts}" if found else "no runs"
+    return f"{len(found)} {'run' if len(found) == 1 else 'runs'}: {counts}" if found else "no runs"
 
 
 def line(entry: Entry) -> str:
