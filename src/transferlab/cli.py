@@ -11,6 +11,7 @@ from transferlab.errors import InputError, unknown
 from transferlab.folders import shipped
 from transferlab.jobs import sentence
 from transferlab.progress import expect
+from transferlab.withheld import hidden
 
 _HYDRA_ONLY = ("hydra_help", "cfg", "info", "shell_completion", "version")
 
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            print(hidden(traceback.format_exc()), file=sys.stderr)
         else:
             print(f"transferlab: {sentence(error)}", file=sys.stderr)
         return 1
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(words: list[str]) -> int:
     """Hydra's own command line, checked before anything heavy starts."""
-    from transferlab import jobs, twins
+    from transferlab import agent, jobs, twins, withheld
     from transferlab.composing import Composer, arguments
     from transferlab.files import check_writable
     from transferlab.ledger import plans, rehearsal
@@ -94,6 +95,8 @@ def train(words: list[str]) -> int:
 
     if "--help" in words or "-h" in words:
         return _train_help(words)
+    withheld.check(words)
+    words = agent.words(words)
     words, trusted = _taken(words, "--trust")
     trust(trusted)
     words, dry = _without(words, "--dry-run")

@@ -5,6 +5,7 @@ import os
 from typing import Any, Literal, TypeAlias
 
 from transferlab.errors import InputError
+from transferlab.withheld import hidden
 
 Mode: TypeAlias = Literal["online", "offline"]
 _log = logging.getLogger(__name__)
@@ -51,12 +52,13 @@ def modes(mode: str, timeout: float, setting: str) -> tuple[Mode, ...]:
     return ("online", "offline")
 
 
-def start(tried: tuple[Mode, ...], timeout: float, **run: Any) -> tuple[Any, Mode] | None:
+def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run: Any) -> tuple[Any, Mode] | None:
     """Start a W&B run in the first mode that works; each that does not costs a warning.
 
     Args:
         tried: modes, best first.
         timeout: seconds that an absent server may cost at each of start and finish.
+        goes_on: it was interrupted, and does not begin anew.
         run: what `wandb.init` is told of the run.
 
     Returns:
@@ -66,14 +68,14 @@ def start(tried: tuple[Mode, ...], timeout: float, **run: Any) -> tuple[Any, Mod
     import wandb
 
     for mode in tried:
-        # an online run that did not end before goes on; an offline one knows nothing of it
-        resume: Literal["allow"] | None = "allow" if mode == "online" else None
+        # uploaded later, what goes on is put behind what was before; else it takes its place
+        resume: Literal["allow"] | None = "allow" if mode == "online" or goes_on else None
         try:
             # for the whole process too: else W&B reports on itself to its server, offline or not
             wandb.setup(wandb.Settings(mode=mode))
             return wandb.init(mode=mode, resume=resume, settings=_settings(wandb, timeout), **run), mode
         except Exception as error:  # W&B raises its own, the network's and the system's
-            _log.warning("W&B could not start %s: %s", mode, error)
+            _log.warning("W&B could not start %s: %s", mode, hidden(str(error)))
             start_over()
             if mode == "online":
                 _given_up.add(address())

@@ -13,6 +13,7 @@ from transferlab.expanding import completed
 from transferlab.folders import shipped
 from transferlab.progress import Pace
 from transferlab.results import Record
+from transferlab.withheld import hidden
 
 _log = logging.getLogger("transferlab")
 _pace = Pace()
@@ -24,8 +25,8 @@ _PARENT = "TRANSFERLAB_PARENT"  # the process that reports the failures of the j
 def sentence(error: BaseException) -> str:
     """An error in one line; what is no sentence of ours says its type, and how to see more."""
     if isinstance(error, (InputError, DivergedError)):
-        return plain(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
+        return str(hidden(plain(error)))
+    return str(hidden(f"{type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"))
 
 
 def begin() -> None:

@@ -47,7 +47,7 @@ def config_of(config: DictConfig) -> DictConfig:
         A whole config for `train.run`.
     """
     # resolved, because in its new place `${source...}` or `${seed}` would point elsewhere
-    recipe = results.portable(config)["source"]["pretrain"]
+    recipe = results.written(config)["source"]["pretrain"]
     pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_PARTS, *_ELSEWHERE)])
     with open_dict(pretraining):
         # a recipe from before there was augmentation has none

@@ -33,7 +33,7 @@ def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> R
         "status": "interrupted",
         "reason": "still running, or killed",
         "axes": {**OmegaConf.to_container(config.axes, resolve=True), "seed": config.seed},  # type: ignore[dict-item]
-        "config": results.portable(config),
+        "config": results.written(config),
         "overrides": overrides,
         "metrics": {"selected": None, "last": None, "oracle": None},
         "history": [],

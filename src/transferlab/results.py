@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import orjson
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from transferlab import withheld
 from transferlab.errors import InputError
 from transferlab.files import try_lock, writable, write_text
 from transferlab.migrations import migrated
@@ -39,12 +41,24 @@ _log = logging.getLogger(__name__)
 
 def portable(config: DictConfig) -> dict[str, Any]:
     """The resolved config, in which `${paths.x}` alone stays as it is: moving a folder does not change a run."""
-    paths = OmegaConf.to_container(config.paths, resolve=True)
-    assert isinstance(paths, dict)
+    return _plain(config, resolve=True) | _places(config)
+
+
+def written(config: DictConfig) -> dict[str, Any]:
+    """The portable config as others may read it: `${oc.env:X}` stays as it is too, but in what says where runs lie."""
+    whole: dict[str, Any] = withheld.as_written(partial(_plain, config))
+    return whole | withheld.hidden(_places(config))
+
+
+def _places(config: DictConfig) -> dict[str, Any]:
+    return {"paths": OmegaConf.to_container(config.paths, resolve=True), "study": config.study}
+
+
+def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
     with _literal(config.paths):
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()} | {"paths": paths}
+    return {str(key): value for key, value in plain.items()}
 
 
 @contextmanager
@@ -136,12 +150,12 @@ def is_over(record: Record | None) -> bool:
 
 def write(run: Path, record: Mapping[str, Any]) -> None:
     """Write the record whole or not at all."""
-    write_text(run / "run.json", json.dumps(_plain(record), indent=1, allow_nan=False) + "\n")
+    write_text(run / "run.json", json.dumps(_finite(withheld.hidden(record)), indent=1, allow_nan=False) + "\n")
 
 
 def write_config(run: Path, config: DictConfig) -> None:
     """Write `config.yaml`, which `transferlab train --config-dir <run> --config-name config` runs again."""
-    plain = OmegaConf.create({"defaults": _HYDRA_DEFAULTS, **portable(config)})
+    plain = OmegaConf.create({"defaults": _HYDRA_DEFAULTS, **written(config)})
     write_text(run / "config.yaml", OmegaConf.to_yaml(plain))
 
 
@@ -169,12 +183,12 @@ def held(run: Path, announce: str | None) -> Iterator[Pulse | None]:
         lock.release()
 
 
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     """JSON has no NaN or infinity: a number that is none is written as null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_finite(item) for item in value]
     if isinstance(value, float) and value - value != 0:
         return None
     return value

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from transferlab import connection
+from transferlab.withheld import hidden
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class RunCard:
     tags: tuple[str, ...]
     config: Mapping[str, Any]
     folder: Path
+    goes_on: bool = False  # from a checkpoint
 
 
 class Tracker(Protocol):
@@ -88,13 +90,14 @@ class WandbTracker:
         started = connection.start(
             connection.modes(self.mode, self.timeout, "tracker.mode"),
             self.timeout,
+            card.goes_on,
             project=self.project,
             entity=self.entity,
             group=card.study,
             job_type=card.strategy,
             name=card.name,
             id=f"{card.study}-{card.run_id}".replace("/", "-"),
-            tags=[*self.tags, *card.tags],
+            tags=hidden([*self.tags, *card.tags]),
             dir=card.folder.resolve(),  # W&B's service stays where the first run of the process began
             config=dict(card.config),
         )
@@ -113,7 +116,7 @@ class WandbTracker:
         if self._run is None:
             return
         try:
-            self._run.summary.update({**summary, "status": status})
+            self._run.summary.update(hidden({**summary, "status": status}))
             self._run.finish(exit_code=0 if status == "finished" else 1)
         except Exception as error:
             _log.warning("W&B could not finish: %s", error)

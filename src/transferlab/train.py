@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from transferlab import building, dp_sgd, feeding, pretraining, recording, results, runtime, teaching
+from transferlab import agent, building, dp_sgd, feeding, pretraining, recording, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.appraising import Appraiser
 from transferlab.backbones import weights as backbone_weights
@@ -246,7 +246,8 @@ def _source_weights(config: DictConfig) -> str:
     if not results.is_finished(folder):
         _log.info("pretraining %s on %s (%s)", recipe.axes.backbone, recipe.axes.target, folder)
     try:
-        diverged = run(recipe)["status"] == "diverged"
+        with agent.away():
+            diverged = run(recipe)["status"] == "diverged"
     except DivergedError:
         diverged = True
     if diverged:

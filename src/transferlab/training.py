@@ -121,8 +121,9 @@ class Run:
             strategy=str(axes.strategy),
             name=self.title,
             tags=(str(axes.source), str(axes.target), str(axes.backbone)),
-            config=results.portable(self.config),
+            config=results.written(self.config),
             folder=self.folder,
+            goes_on=(self.folder / RESUME).exists(),
         )
 
     def fitted(self) -> None:

@@ -177,8 +177,21 @@ class WandbServer:
         bucket["project"] |= {"name": project, "entity": {"id": "RW50aXR5OjE=", "name": entity}}
         return said
 
-    def _RunResumeStatus(self, _):
-        return {"data": {"model": None}}
+    def _RunResumeStatus(self, asked):
+        runs = self.runs.get((asked["entity"] or "team", asked["project"]), [])
+        run = next((run for run in runs if run["name"] == asked["name"]), None)
+        if run is None:
+            return {"data": {"model": None}}
+        lines = self.history[asked["name"]]
+        said = answer("resume_status")
+        said["data"]["model"]["bucket"] |= {
+            "name": run["name"],
+            "config": run["config"],
+            "summaryMetrics": run["summaryMetrics"],
+            "historyLineCount": len(lines),
+            "historyTail": json.dumps(lines[-1:]),
+        }
+        return said
 
     def _ArtifactType(self, _):
         return {"data": {"project": {"artifact": None}}}
