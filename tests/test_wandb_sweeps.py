@@ -64,6 +64,7 @@ def started(monkeypatch, tmp_path):
     configs = []
 
     def run(config):
+        OmegaConf.resolve(config.axes)  # of this job, while Hydra knows it
         configs.append(config)
         return {"status": "finished", "metrics": {"selected": None}, "cost": {}}
 

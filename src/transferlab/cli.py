@@ -25,6 +25,7 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
   transferlab clean [STUDY|FOLDER]      remove failed and interrupted runs, and what killed ones left; asks first
   transferlab compare [STUDY|FOLDER]    the runs of a study, strategy by strategy
   transferlab soup [STUDY|FOLDER]       the weights of its finished runs averaged: soups
+  transferlab sync [STUDY|FOLDER]       what its runs logged offline uploaded to W&B, each log once
   transferlab cache [check|clear]       activations kept for all runs: which there are, whether they are whole, away
   transferlab list [GROUP]              what there is: strategies, sources, targets, backbones, ...
 
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "clean": clean,
         "compare": compare,
         "soup": soup,
+        "sync": sync,
         "cache": cache,
         "list": show,
     }
@@ -208,6 +210,15 @@ def soup(words: list[str]) -> int:
 
     words, trusted = _taken(words, "--trust")
     trust(trusted)
+    carry_out(options(words))
+    return 0
+
+
+def sync(words: list[str]) -> int:
+    """What a study's runs logged offline, in W&B."""
+    from transferlab.syncing import options
+    from transferlab.syncing import sync as carry_out
+
     carry_out(options(words))
     return 0
 
