@@ -19,7 +19,6 @@ from transferlab import cli, results, syncing
 from transferlab.compare.wandb_record import epochs
 from transferlab.module import TransferModule
 
-
 pytestmark = pytest.mark.slow  # W&B's own command starts anew for each log
 
 

@@ -509,6 +509,17 @@ def test_with_a_key_and_no_server_the_run_is_offline_with_one_warning(mode, plac
     assert log.series("val/accuracy") == {0: 0.5}
 
 
+def test_a_dead_server_is_told_of_once_and_every_job_of_a_sweep_goes_on(tmp_path, fresh, closed, capsys):
+    fresh.setenv("WANDB_BASE_URL", closed)
+    fresh.setenv("WANDB_API_KEY", KEY)
+    fresh.setattr(connection, "_given_up", set())
+    assert train(tmp_path, "tracker.mode=online", "trainer.max_epochs=1", "-m", "seed=0,1") == 0
+    assert capsys.readouterr().err.count(f"the W&B server {closed} does not answer: the run is tracked offline") == 1
+    found = run_records(tmp_path)
+    assert [(found[seed]["status"], found[seed]["tracker"]["mode"]) for seed in (0, 1)] == [("finished", "offline")] * 2
+    assert [log.exit_codes for log in logs(tmp_path).values()] == [[0]] * 2
+
+
 @pytest.mark.parametrize("word", ["offline", "dryrun", "disabled"])
 def test_under_auto_wandbs_own_variable_keeps_a_run_offline(word, tmp_path, fresh, silent, said):
     fresh.setenv("WANDB_BASE_URL", silent.address)

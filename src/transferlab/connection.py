@@ -5,7 +5,7 @@ import os
 from typing import Any, Literal, TypeAlias
 
 from transferlab.errors import InputError
-from transferlab.withheld import hidden
+from transferlab.withheld import aside, hidden
 
 Mode: TypeAlias = Literal["online", "offline"]
 _log = logging.getLogger(__name__)
@@ -72,8 +72,9 @@ def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run:
         resume: Literal["allow"] | None = "allow" if mode == "online" or goes_on else None
         try:
             # for the whole process too: else W&B reports on itself to its server, offline or not
-            wandb.setup(wandb.Settings(mode=mode))
-            return wandb.init(mode=mode, resume=resume, settings=_settings(wandb, timeout), **run), mode
+            with aside("SLURM_"):  # W&B notes all of them, SLURM_JWT too
+                wandb.setup(wandb.Settings(mode=mode))
+                return wandb.init(mode=mode, resume=resume, settings=_settings(wandb, timeout), **run), mode
         except Exception as error:  # W&B raises its own, the network's and the system's
             _log.warning("W&B could not start %s: %s", mode, hidden(str(error)))
             start_over()

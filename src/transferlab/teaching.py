@@ -27,6 +27,7 @@ from transferlab.tasks.base import Task, observe
 from transferlab.teachers import Named
 from transferlab.trust import check_located_targets
 from transferlab.values import Value
+from transferlab.withheld import shown
 
 
 def teachers(
@@ -118,7 +119,7 @@ def _adapted(
 ) -> None:
     """Make a net what a run kept the adapter of, and no more."""
     if source is not None:
-        load(net, source)
+        load(net, shown(source))
     adapter.insert(net, example)
     own = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     found = net.load_state_dict(own, strict=False)

@@ -60,6 +60,18 @@ def check(words: Sequence[str]) -> None:
             )
 
 
+@contextmanager
+def aside(prefix: str) -> Iterator[None]:
+    """Within, variables of a prefix whose names say that they are secret are not there, for us and who we start."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(prefix) and _is_secret(name)}
+    for name in kept:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
 class Formatter(logging.Formatter):
     """Formats log lines, and hides what is withheld."""
 
