@@ -47,7 +47,7 @@ def portable(config: DictConfig) -> dict[str, Any]:
 def written(config: DictConfig) -> dict[str, Any]:
     """The portable config as others may read it: `${oc.env:X}` stays as it is too, but in what says where runs lie."""
     whole: dict[str, Any] = withheld.as_written(partial(_plain, config))
-    return whole | withheld.hidden(_places(config))
+    return {**whole, **withheld.hidden(_places(config))}
 
 
 def _places(config: DictConfig) -> dict[str, Any]:
