@@ -126,6 +126,7 @@ def test_without_an_agent_words_are_hydras(monkeypatch, capsys):
     assert "has several values: add -m" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_record_wandb_and_run_agree_and_the_sources_run_is_no_point_of_the_sweep(swept, tmp_path):
     tiny = [word for word in TINY if word not in ("source=none", "strategy=scratch")]
     tiny += ["source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10"]
