@@ -123,7 +123,7 @@ class Run:
             tags=(str(axes.source), str(axes.target), str(axes.backbone)),
             config=results.written(self.config),
             folder=self.folder,
-            goes_on=(self.folder / RESUME).exists(),
+            goes_on=(self.folder / results.RESUME).exists(),
         )
 
     def fitted(self) -> None:
