@@ -1,5 +1,6 @@
 """What the values of a config may be. No torch."""
 
+import os
 from typing import Any
 
 from hydra.core.override_parser.types import Override, QuotedString
@@ -30,6 +31,10 @@ _WORDS = {
     "trainer.fused": ("auto", "true", "false"),
     "tracker.mode": ("auto", "online", "offline"),
 }
+
+# Lightning's back-ends that start the command again for each device, unless they are told to start processes.
+_BY_COMMAND = ("auto", "ddp", "fsdp", "deepspeed")
+_BY_PROCESS = ("fork", "spawn", "notebook")
 
 
 def kind(original: DictConfig, override: Override) -> None:
@@ -74,6 +79,42 @@ def missing(config: DictConfig) -> None:
     """
     if keys := sorted(OmegaConf.missing_keys(config)):
         raise InputError(f"{keys[0]} must be given: {keys[0]}=...")
+
+
+def launched_again(trainer: DictConfig) -> None:
+    """A multirun has no back-end that starts the whole command again, once for each further device.
+
+    Args:
+        trainer: of one of its jobs.
+
+    Raises:
+        InputError: it has.
+    """
+    strategy, devices = str(trainer.get("strategy")), trainer.get("devices")
+    again = strategy.startswith(_BY_COMMAND) and not any(word in strategy for word in _BY_PROCESS)
+    if again and _several(devices, trainer) and not _started_outside():
+        raise InputError(
+            f"trainer.strategy={strategy} with trainer.devices={devices} starts the command again for each device, and "
+            "with it the whole sweep: set trainer.strategy=ddp_fork (ddp_spawn on GPUs), or have Slurm start the "
+            "processes of a run: hydra/launcher=slurm hydra.launcher.tasks_per_node=DEVICES"
+        )
+
+
+def _several(devices: Any, trainer: DictConfig) -> bool:
+    """Whether there may be more than one process; `auto` is one on the CPU, and elsewhere whatever is found."""
+    if int(trainer.get("num_nodes") or 1) > 1:
+        return True
+    if str(devices) in ("auto", "-1"):
+        return str(trainer.get("accelerator")) != "cpu"
+    if OmegaConf.is_list(devices) or "," in str(devices):
+        return len(str(devices).strip("[],").split(",")) > 1
+    return str(devices) not in ("None", "0", "1")
+
+
+def _started_outside() -> bool:
+    """Whether somebody else starts the processes of a run: `srun`, as Lightning finds out, or `torchrun`."""
+    srun = "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    return srun or "LOCAL_RANK" in os.environ
 
 
 def _mismatch(before: Any, after: Any) -> str | None:

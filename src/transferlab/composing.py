@@ -137,6 +137,8 @@ class Composer:
             raise InputError(f"{swept[0]} has several values: add -m to run them all")
         first = {key: listed[0] for key, listed in sweeps.items()}
         config, original = self._check_job(first)
+        if multirun and "trainer" in config and not _has_srun(config):
+            checks.launched_again(config.trainer)
         others = [(key, value) for key, listed in sweeps.items() for value in listed[1:]]
         for key, value in others:  # what costs nothing to find is found first
             if not self.is_group(key):
@@ -224,6 +226,11 @@ class _OneSentence:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, (ConfigCompositionException, OmegaConfBaseException, HydraException)):
             raise self._composer.explain(error, self._overrides) from error
+
+
+def _has_srun(config: DictConfig) -> bool:
+    """Whether the jobs will be started by Slurm, whoever checks them now."""
+    return "Slurm" in str(OmegaConf.select(config, "hydra.launcher._target_"))
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -80,7 +80,7 @@ def job(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from transferlab import results
+    from transferlab import checks, results
     from transferlab.record import title
 
     completed(config)
@@ -94,24 +94,39 @@ def job(config: DictConfig) -> float | None:
     if ahead is None and before is not None:
         told = "trying again: %s failed before" if before["status"] == "failed" else "going on: %s did not end before"
         _log.info(told, title(config))
-    from transferlab.train import run
-
     _pace.start()
     try:
+        if multirun:
+            checks.launched_again(config.trainer)
         if isinstance(ahead, Exception):
             raise ahead
+        from transferlab.train import run
+
         record = ahead or run(config)
     except Exception as error:
         if os.environ.get(_PARENT) != str(os.getpid()):
-            raise  # in a worker process it is Hydra that carries it to the parent
+            raise  # in a worker process it is the launcher that carries it to the parent
         if multirun:
-            _log.error("%s", _pace.line(number, f"{title(config)}: {sentence(error)}"))
-        if not (multirun and isinstance(error, DivergedError)):
+            failed(number, title(config), error)
+        else:
             _failures.append(error)
         return None
     _pace.stop()
     _log.info("%s", _pace.line(number, f"{title(config)}: {_outcome(record, config.task.metric)} ({folder})"))
     return _score(record, config.task.metric)
+
+
+def failed(number: int, what: str, error: Exception) -> None:
+    """Say what ended a job of a multirun, and keep it for `end`.
+
+    Args:
+        number: of the job, from 0.
+        what: the run in a few words.
+        error: that ended it.
+    """
+    _log.error("%s", _pace.line(number, f"{what}: {sentence(error)}"))
+    if not isinstance(error, DivergedError):
+        _failures.append(error)
 
 
 def _outcome(record: dict[str, object], metric: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 _JOBS = "TRANSFERLAB_JOBS"
 _BEFORE = "TRANSFERLAB_JOBS_BEFORE"
+AT_ONCE = "TRANSFERLAB_JOBS_AT_ONCE"
+"""The variable in which a launcher tells its processes how many of them there are."""
 
 
 def expect(jobs: int, before: int = 0) -> None:
@@ -44,7 +46,8 @@ class Pace:
         remaining = total - number - 1
         if not self.trained or remaining <= 0:
             return place
-        return f"{place}; {_clock(remaining * self.seconds / self.trained)} left"
+        seconds = remaining * self.seconds / self.trained / int(os.environ.get(AT_ONCE, "1"))
+        return f"{place}; {_clock(seconds)} left"
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,48 @@
+"""The configs of the jobs of a sweep, before the first starts. No torch."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import HydraContext
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+
+def composed(
+    context: HydraContext, master: DictConfig, job_overrides: Sequence[Sequence[str]], first: int
+) -> list[DictConfig]:
+    """The config of each job of a batch, with its `hydra` section.
+
+    Args:
+        context: Hydra's.
+        master: the sweep's config.
+        job_overrides: of each job.
+        first: the number of the first.
+    """
+    configs = []
+    for number, words in enumerate(job_overrides, first):
+        config = context.config_loader.load_sweep_config(master, list(words))
+        with open_dict(config):
+            config.hydra.job.id = number
+            config.hydra.job.num = number
+            config.hydra.runtime.output_dir = str(master.hydra.sweep.dir)
+        configs.append(config)
+    return configs
+
+
+def alone(configs: Sequence[DictConfig]) -> Iterator[DictConfig]:
+    """Each job's config without Hydra's part, which is what `HydraConfig` gives while the job is looked at."""
+    for config in configs:
+        HydraConfig.instance().set_config(config)
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        _settle(own, OmegaConf.to_container(own))
+        yield own
+
+
+def _settle(node: DictConfig | ListConfig, raw: Any) -> None:
+    """Put values in place of what only Hydra knows, and only while this job is its own."""
+    for key, words in raw.items() if isinstance(raw, dict) else enumerate(raw):
+        if isinstance(words, dict | list):
+            _settle(node[key], words)
+        elif isinstance(words, str) and "${hydra:" in words:
+            node[key] = node[key]

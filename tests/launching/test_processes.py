@@ -1,0 +1,206 @@
+"""`hydra/launcher=joblib`: every run says what it says in a sweep of one process, whatever becomes of the others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hydra_plugins.transferlab_processes import launcher
+from records import alike, whole
+from transferlab import cli
+from transferlab.cores import usable_cores
+
+PROCESSES = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+WORDS = ("strategy=full_finetune", "source=none", "strategy.start=random", "target=digits", "target.labels=6")
+WORDS += ("batch_size=16", "trainer.max_epochs=3", "backbone.widths=[4,8]", "trainer.accelerator=cpu", "tracker=none")
+BATCHES = 4  # 50 training samples in batches of 16
+# what becomes of a process in the second step of the second epoch
+OPTIMIZERS = f"""
+import os, signal, time
+from pathlib import Path
+from torch.optim import SGD
+
+class Deadly(SGD):
+    def __init__(self, parameters, once, **settings):
+        super().__init__(parameters, **settings)
+        self.once, self.steps = Path(once), 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        if self.steps == {BATCHES} + 2:
+            self.fate()
+        return super().step(closure)
+
+    def fate(self):
+        try:
+            self.once.touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Sleepy(Deadly):
+    def fate(self):
+        if not self.once.exists():
+            Path("pids", str(os.getpid())).touch()
+            time.sleep(600)
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRANSFERLAB_TRUST", "TRANSFERLAB_JOBS", "TRANSFERLAB_PARENT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "optimizers.py").write_text(OPTIMIZERS)
+    (tmp_path / "pids").mkdir()
+
+
+def stepping(name: str) -> tuple[str, ...]:
+    return ("--trust", "optimizers", f"optimizer._target_=optimizers.{name}", "+optimizer.once=once")
+
+
+def sweep(study: str, *words: str) -> int:
+    return cli.main(["train", "-m", *WORDS, f"study={study}", *words])
+
+
+def found(study: str) -> dict[str, dict[str, Any]]:
+    return {file.parent.name: json.loads(file.read_text()) for file in Path("runs", study).glob("*/run.json")}
+
+
+def same(study: str, other: str) -> None:
+    runs, others = (sorted(Path("runs", name).glob("*/run.json")) for name in (study, other))
+    assert [file.parent.name for file in runs] == [file.parent.name for file in others]
+    for one, two in zip(runs, others, strict=True):
+        alike(whole(one), whole(two), exactly=True)
+
+
+def test_a_process_that_is_killed_costs_its_run_alone_which_the_same_command_ends(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ("seed=range(6)", *stepping("Deadly"))
+    assert sweep("killed", *words, *PROCESSES) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert sorted(run["status"] for run in found("killed").values()) == ["finished"] * 5 + ["interrupted"]
+    (line,) = (line for line in said if "was ended by SIGKILL" in line and line.startswith("["))
+    assert line.endswith("; the same command goes on with this run")
+    assert sorted(line[:5] for line in said if line.startswith("[")) == [f"[{n}/6]" for n in range(1, 7)]
+    assert said[-1] == f"transferlab: {line.partition(': ')[2]}"
+
+    assert sweep("killed", *words, *PROCESSES) == 0
+    said = capfd.readouterr().err
+    assert (said.count("finished before, skipped"), said.count("resuming ")) == (5, 1)
+    assert sweep("peace", *words) == 0
+    same("killed", "peace")
+
+
+@pytest.mark.skipif(not hasattr(os, "setpgrp"), reason="this system has no process groups")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_command_that_is_stopped_leaves_no_process_and_goes_on(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("seed=0,1", *stepping("Sleepy"), *PROCESSES)
+    command = [sys.executable, "-m", "transferlab.cli", "train", "-m", *WORDS, "study=stopped", *words]
+    parent = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    wait_until(lambda: len(list(Path("pids").iterdir())) == 2 or parent.poll() is not None)
+    parent.send_signal(number)
+    assert parent.wait(timeout=60) == (130 if number == signal.SIGINT else -number)
+    for file in Path("pids").iterdir():
+        wait_until(lambda: not alive(int(file.name)))  # noqa: B023
+    runs = found("stopped").values()
+    reason = "stopped from outside" if number == signal.SIGINT else "still running, or killed"
+    assert [(run["status"], run["reason"]) for run in runs] == [("interrupted", reason)] * 2
+    assert "Traceback" not in capfd.readouterr().err
+
+    Path("once").touch()
+    assert sweep("stopped", *words) == 0
+    assert capfd.readouterr().err.count("resuming ") == 2
+    assert sweep("peace", *words) == 0
+    same("stopped", "peace")
+
+
+def wait_until(condition) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited for two minutes in vain")
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_what_fails_in_a_process_is_said_as_in_a_sweep_of_one_and_ends_no_other_run(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ("optimizer.lr=0.1,1e30", "target.labels=6,100000", "trainer.max_epochs=1")
+    lines = []
+    for study, more in (("several", PROCESSES), ("one", ())):
+        assert sweep(study, *words, *more) == 1
+        said = capfd.readouterr().err.splitlines()
+        lines.append(sorted(line.split(", ")[0] for line in said if "; 0:" not in line and "100000" in line))
+    assert lines[0] == lines[1]
+    several, one = (
+        {key: (run["status"], run["reason"]) for key, run in found(study).items()} for study in ("several", "one")
+    )
+    assert several == one
+    assert sorted(status for status, _ in one.values()) == ["diverged", "failed", "failed", "finished"]
+
+
+def test_debug_shows_where_in_the_process_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    assert sweep("s", "target.labels=100000", *PROCESSES, "--debug") == 1
+    assert "RemoteError" in (said := capfd.readouterr().err)
+    assert "in prepared" in said
+
+
+def test_a_divergence_alone_is_no_failure_of_the_sweep() -> None:
+    assert sweep("s", "optimizer.lr=1e30", *PROCESSES) == 0
+    assert [run["status"] for run in found("s").values()] == ["diverged"]
+
+
+def test_processes_train_together_what_each_was_given(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("strategy=linear_probe", "strategy.start=random", "cache=on", "seed=0,1", "optimizer.lr=0.01,0.1")
+    assert sweep("together", *words, *PROCESSES, "hydra.launcher.together=true") == 0
+    assert capfd.readouterr().err.count("2 runs together") == 2
+    assert sweep("alone", *words) == 0
+    assert found("together").keys() == found("alone").keys()
+    for one in Path("runs", "together").glob("*/run.json"):
+        record = whole(one)
+        assert record["environment"]["runtime"]["together"] == 2
+        alike(record, whole(Path("runs", "alone", one.parent.name, "run.json")))
+
+
+def test_a_number_of_processes_that_is_none_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert sweep("s", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0") == 1
+    assert "hydra.launcher.n_jobs=0: a whole number from 1 on" in capfd.readouterr().err
+    assert not found("s")
+
+
+def test_processes_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert sweep("s", "seed=0,1", "trainer.max_epochs=1", *PROCESSES) == 0
+    share = max(1, usable_cores() // 2)
+    assert {run["environment"]["threads"] for run in found("s").values()} == {share}
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize(("given", "share", "threads"), [("", 4, "4"), ("1", 4, "1"), ("8", 4, "4"), ("x", 0, "1")])
+def test_a_process_has_its_share_of_the_cores_or_fewer_where_the_user_says_so(
+    given: str, share: int, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert launcher._threads(share) == threads
