@@ -37,6 +37,11 @@ def begin() -> None:
     _ahead.clear()
 
 
+def elsewhere() -> None:
+    """Leave it to the process that started the sweep to report what fails here."""
+    os.environ[_PARENT] = ""
+
+
 def show(args: argparse.Namespace) -> None:
     """Hand a command line that runs nothing to Hydra: its help, a config, what it knows of itself."""
     from hydra import version

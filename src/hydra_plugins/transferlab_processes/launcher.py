@@ -1,20 +1,20 @@
 """`hydra/launcher=joblib`: the jobs of a sweep in several processes of this machine."""
 
-import logging
 import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.utils import JobReturn, JobStatus, configure_log, env_override, setup_globals
+from hydra.core.utils import JobReturn, configure_log, env_override, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from transferlab.errors import InputError
-from transferlab.launching.configs import alone, composed
+from transferlab.launching.configs import composed
+from transferlab.launching.hearing import Hearing
 from transferlab.launching.pool import Died, Pool
-from transferlab.launching.worker import Begun, Ended, Jobs, RemoteError
+from transferlab.launching.worker import Jobs
 
 
 class ProcessesLauncher(Launcher):
@@ -45,51 +45,18 @@ class ProcessesLauncher(Launcher):
         each = -(-len(configs) // size) if self.together else 1
         tasks = deque(configs[first : first + each] for first in range(0, len(configs), each))
         shared = {"OMP_NUM_THREADS": _threads(usable_cores() // size), progress.AT_ONCE: str(size)}
-        work = Jobs(self.hydra_context, self.task_function)
+        work = Jobs(self.hydra_context, self.task_function, aloud=False)
+        heard = Hearing()
         with env_override(shared), Pool(size, work) as pool:
-            ended = _done(pool, tasks)
-        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        return [ended[number] for number in sorted(ended)]
-
-
-def _done(pool: Pool[Sequence[DictConfig]], tasks: deque[Sequence[DictConfig]]) -> dict[int, JobReturn]:
-    """What jobs returned, by number; what a process tells of them is said here."""
-    from transferlab import jobs
-
-    ended: dict[int, JobReturn] = {}
-    begun: set[int] = set()
-    for task, told in pool.told(tasks):
-        by_number = {int(config.hydra.job.num): config for config in task}
-        if isinstance(told, logging.LogRecord):
-            logging.getLogger(told.name).handle(told)
-        elif isinstance(told, Begun):
-            begun.add(told.number)
-        elif isinstance(told, Ended):
-            ended[told.number] = told.returned
-            if told.error is not None:
-                told.error.__cause__ = RemoteError(f"\n{told.traceback}")
-                jobs.failed(told.number, _title(by_number[told.number]), told.error)
-        elif isinstance(told, Died):
-            for number in by_number.keys() - ended.keys():
-                if number in begun or len(task) == 1:
-                    error = InputError(f"{told.how}; the same command goes on with this run")
-                    jobs.failed(number, _title(by_number[number]), error)
-                    ended[number] = _without_value(by_number[number])
+            for task, message in pool.told(tasks):
+                if isinstance(message, Died):
+                    lost, spared = heard.divided(task)
+                    heard.lose(lost, message)
+                    tasks.extend([config] for config in spared)  # whichever is to blame costs no other now
                 else:
-                    tasks.append([by_number[number]])  # by itself now: whichever was to blame, it costs no other
-    return ended
-
-
-def _title(config: DictConfig) -> str:
-    from transferlab.record import title
-
-    (own,) = alone([config])
-    return title(own)
-
-
-def _without_value(config: DictConfig) -> JobReturn:
-    """What a job returns that did not end."""
-    return JobReturn(overrides=list(config.hydra.overrides.task), cfg=config, status=JobStatus.COMPLETED)
+                    heard.hear(task, message)
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return heard.returned()
 
 
 def _size(n_jobs: int, cores: int) -> int:

@@ -54,10 +54,12 @@ class Jobs:
     Attributes:
         context: Hydra's loader and callbacks.
         function: does a job.
+        aloud: whether lines are also written where the process writes to.
     """
 
     context: HydraContext
     function: TaskFunction
+    aloud: bool
 
     def __call__(self, configs: Sequence[DictConfig], tell: Tell) -> None:
         """Do jobs; several are trained together where that can be done."""
@@ -67,7 +69,9 @@ class Jobs:
         version.setbase("1.3")
         setup_globals()
         configure_log(configs[0].hydra.job_logging, configs[0].hydra.verbose)
-        logging.getLogger().handlers = [_ToParent(tell)]
+        root = logging.getLogger()
+        root.handlers = [*(root.handlers if self.aloud else []), _ToParent(tell)]
+        jobs.elsewhere()
         if len(configs) > 1:
             jobs.ahead(alone(configs))
         for config in configs:
