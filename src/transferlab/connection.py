@@ -2,9 +2,6 @@
 
 import logging
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 from transferlab.errors import InputError
@@ -84,23 +81,6 @@ def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run:
             if mode == "online":
                 _given_up.add(address())
     return None
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Within, processes are started that SIGTERM does not end.
-
-    Slurm, and whoever stops a command, sends it to all processes at once. It is meant for the run, which goes on or
-    ends in order, and needs W&B's helper for both; the helper ends when the run's process does.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def quiet() -> None:

@@ -59,6 +59,8 @@ def quiet() -> None:
     """Keep to ourselves what Lightning tells everybody at every run."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    # on a machine of a cluster: a run of one process needs no srun, and one of several is not begun without
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 

@@ -43,7 +43,8 @@ class ProcessesLauncher(Launcher):
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         size = min(_size(self.n_jobs, usable_cores()), len(configs))
         each = -(-len(configs) // size) if self.together else 1
-        tasks = deque(configs[first : first + each] for first in range(0, len(configs), each))
+        tasks: deque[Sequence[DictConfig]] = deque()
+        tasks.extend(configs[first : first + each] for first in range(0, len(configs), each))
         shared = {"OMP_NUM_THREADS": _threads(usable_cores() // size), progress.AT_ONCE: str(size)}
         work = Jobs(self.hydra_context, self.task_function, aloud=False)
         heard = Hearing()

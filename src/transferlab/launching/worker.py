@@ -70,7 +70,7 @@ class Jobs:
         setup_globals()
         configure_log(configs[0].hydra.job_logging, configs[0].hydra.verbose)
         root = logging.getLogger()
-        root.handlers = [*(root.handlers if self.aloud else []), _ToParent(tell)]
+        root.handlers = [*(root.handlers if self.aloud else []), _ToParent(tell)]  # type: ignore[arg-type]
         jobs.elsewhere()
         if len(configs) > 1:
             jobs.ahead(alone(configs))
