@@ -1,93 +1,27 @@
 """`hydra/launcher=joblib`: every run says what it says in a sweep of one process, whatever becomes of the others."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fates import WORDS, fated, found, same, sweep
 
 from hydra_plugins.transferlab_processes import launcher
 from records import alike, whole
-from transferlab import cli
 from transferlab.cores import usable_cores
 
 PROCESSES = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-WORDS = ("strategy=full_finetune", "source=none", "strategy.start=random", "target=digits", "target.labels=6")
-WORDS += ("batch_size=16", "trainer.max_epochs=3", "backbone.widths=[4,8]", "trainer.accelerator=cpu", "tracker=none")
-BATCHES = 4  # 50 training samples in batches of 16
-# what becomes of a process in the second step of the second epoch
-OPTIMIZERS = f"""
-import os, signal, time
-from pathlib import Path
-from torch.optim import SGD
-
-class Deadly(SGD):
-    def __init__(self, parameters, once, **settings):
-        super().__init__(parameters, **settings)
-        self.once, self.steps = Path(once), 0
-
-    def step(self, closure=None):
-        self.steps += 1
-        if self.steps == {BATCHES} + 2:
-            self.fate()
-        return super().step(closure)
-
-    def fate(self):
-        try:
-            self.once.touch(exist_ok=False)
-        except FileExistsError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
-
-class Sleepy(Deadly):
-    def fate(self):
-        if not self.once.exists():
-            Path("pids", str(os.getpid())).touch()
-            time.sleep(600)
-"""
-
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TRANSFERLAB_TRUST", "TRANSFERLAB_JOBS", "TRANSFERLAB_PARENT"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "optimizers.py").write_text(OPTIMIZERS)
-    (tmp_path / "pids").mkdir()
-
-
-def stepping(name: str) -> tuple[str, ...]:
-    return ("--trust", "optimizers", f"optimizer._target_=optimizers.{name}", "+optimizer.once=once")
-
-
-def sweep(study: str, *words: str) -> int:
-    return cli.main(["train", "-m", *WORDS, f"study={study}", *words])
-
-
-def found(study: str) -> dict[str, dict[str, Any]]:
-    return {file.parent.name: json.loads(file.read_text()) for file in Path("runs", study).glob("*/run.json")}
-
-
-def same(study: str, other: str) -> None:
-    runs, others = (sorted(Path("runs", name).glob("*/run.json")) for name in (study, other))
-    assert [file.parent.name for file in runs] == [file.parent.name for file in others]
-    for one, two in zip(runs, others, strict=True):
-        alike(whole(one), whole(two), exactly=True)
 
 
 def test_a_process_that_is_killed_costs_its_run_alone_which_the_same_command_ends(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    words = ("seed=range(6)", *stepping("Deadly"))
+    words = ("seed=range(6)", *fated("FirstDies"))
     assert sweep("killed", *words, *PROCESSES) == 1
     said = capfd.readouterr().err.splitlines()
     assert sorted(run["status"] for run in found("killed").values()) == ["finished"] * 5 + ["interrupted"]
@@ -108,9 +42,10 @@ def test_a_process_that_is_killed_costs_its_run_alone_which_the_same_command_end
 def test_a_command_that_is_stopped_leaves_no_process_and_goes_on(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("seed=0,1", *stepping("Sleepy"), *PROCESSES)
+    Path("pids").mkdir()
+    words = ("seed=0,1", *fated("AllSleep"), *PROCESSES)
     command = [sys.executable, "-m", "transferlab.cli", "train", "-m", *WORDS, "study=stopped", *words]
-    parent = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    parent = subprocess.Popen(command)
     wait_until(lambda: len(list(Path("pids").iterdir())) == 2 or parent.poll() is not None)
     parent.send_signal(number)
     assert parent.wait(timeout=60) == (130 if number == signal.SIGINT else -number)
