@@ -36,7 +36,7 @@ def by_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_starts_the_command_again_is_refused(asked: dict) -> None:
-    with pytest.raises(InputError, match=r"with it the whole sweep: set trainer\.strategy=ddp_fork"):
+    with pytest.raises(InputError, match=r"with it the whole sweep: set trainer\.devices=1"):
         checks.launched_again(OmegaConf.create(TWO | asked))
 
 

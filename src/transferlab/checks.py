@@ -95,8 +95,8 @@ def launched_again(trainer: DictConfig) -> None:
     if again and _several(devices, trainer) and not _started_outside():
         raise InputError(
             f"trainer.strategy={strategy} with trainer.devices={devices} starts the command again for each device, and "
-            "with it the whole sweep: set trainer.strategy=ddp_fork (ddp_spawn on GPUs), or have Slurm start the "
-            "processes of a run: hydra/launcher=slurm hydra.launcher.tasks_per_node=DEVICES"
+            "with it the whole sweep: set trainer.devices=1, choose a back-end that starts processes of the run alone "
+            "(trainer.strategy=ddp_fork), or have srun start them"
         )
 
 

@@ -53,9 +53,13 @@ class SlurmLauncher(Launcher):
         """Do a batch of jobs, numbered on from the first.
 
         Raises:
-            InputError: submitit is not installed.
+            InputError: submitit is not installed, or a job is to have no run.
         """
+        from transferlab.errors import InputError
         from transferlab.extras import library
+
+        if self.runs_per_job < 1:
+            raise InputError(f"hydra.launcher.runs_per_job={self.runs_per_job}: a whole number from 1 on")
 
         submitit = library("submitit", f"hydra/launcher=slurm hands jobs to {self.cluster} by submitit", "slurm")
         setup_globals()
