@@ -96,15 +96,17 @@ def test_an_error_of_the_parents_ends_every_process(error: type[BaseException]) 
 
 
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
-    parent = multiprocessing.get_context("spawn").Process(target=_parent, args=(tmp_path,))
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    parent = multiprocessing.get_context("spawn").Process(target=_parent, args=(folder,))
     parent.start()
     for _ in range(600):
-        if len(list(tmp_path.iterdir())) == 2:
+        if len(list(folder.iterdir())) == 2:
             break
         time.sleep(0.1)
     parent.kill()
     parent.join()
-    pids = [int(file.name) for file in tmp_path.iterdir()]
+    pids = [int(file.name) for file in folder.iterdir()]
     assert len(pids) == 2
     for pid in pids:
         wait_for_the_end(pid)
