@@ -13,7 +13,7 @@ from wandb.sdk.lib.config_util import save_config_file_from_dict
 
 from test_tracking import read
 from transferlab import cli, results
-from transferlab.composing import Composer
+from transferlab.composing import Composer, values
 from transferlab.folders import shipped
 
 FILES = sorted((shipped("sweeps") / "wandb").glob("*.yaml"))
@@ -126,17 +126,23 @@ def test_a_grid_has_the_runs_of_the_study_that_hydra_sweeps(file, agent, started
     assert len(hydras) == len(grid(sweep))
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if load(file)["method"] != "grid"], ids=lambda file: file.stem)
-def test_a_search_is_one_of_what_the_study_of_hydra_sweeps(file):
-    sweep, (command, multirun, *words) = load(file), twin(file)
-    assert (command, multirun) == ("train", "-m")
-    with Composer() as composer:
-        plan = composer.check(words, multirun=True)
-    assert plan.jobs > 1
-    assert plan.config.study == file.stem
-    swept = {override.get_key_element() for override in plan.overrides if override.is_sweep_override()}
-    assert sweep["parameters"].keys() <= swept
-    assert {word for word in sweep["command"][3:-1]} <= {*words}
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_searches_what_the_study_of_its_name_sweeps_and_says_how_that_starts(file):
+    sweep = load(file)
+    assert twin(file) == ["sweep", file.stem]
+    with Composer(file.stem, str(shipped("sweeps"))) as composer:
+        plan = composer.check([], multirun=False)
+    swept = {one.get_key_element(): values(one) for one in plan.overrides}
+    assert swept.keys() == sweep["parameters"].keys() | {"seed"}
+    for name, entry in sweep["parameters"].items():
+        if "values" in entry:
+            assert [str(value) for value in entry["values"]] == swept[name]
+        else:
+            assert (entry["min"], entry["max"]) == (float(swept[name][0]), float(swept[name][-1]))
+    for word in sweep["command"][3:-1]:
+        key, _, value = word.partition("=")
+        known = plan.config.hydra.runtime.choices
+        assert str(known[key] if key in known else OmegaConf.select(plan.config, key)) == value, key
 
 
 def test_there_is_a_file_for_every_method_and_one_that_stops_early():
