@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 
-from test_tracking import TINY, read
-from transferlab import cli
+from test_tracking import STEPS, TINY, read
+from transferlab import cli, train
 
 VALUES = {
     "nothing": ("trainer.gradient_clip_val", None),
@@ -150,3 +150,49 @@ def test_record_wandb_and_run_agree_and_the_sources_run_is_no_point_of_the_sweep
     assert not theirs.run.sweep_id
     assert theirs.config["optimizer"]["lr"] == pretraining["config"]["optimizer"]["lr"]
     assert "optimizer.lr" not in theirs.config
+
+
+def told(folder, point):
+    """The one log of a run that W&B knows by the id of a sweep's point."""
+    wandb.teardown()
+    (log,) = [log for log in map(read, folder.rglob("*.wandb")) if log.run is not None and log.run.run_id == point]
+    return log
+
+
+def test_a_point_that_was_run_before_is_told_its_scores_without_training(swept, tmp_path, monkeypatch):
+    words = [*TINY, "tracker.mode=offline", "study=s", *swept({"optimizer.lr": 0.03}), "selection=target_val"]
+    words += ["strategy/freezing=gradual_unfreezing", "strategy.freezing.every=1"]
+    assert cli.main(["train", *words]) == 0
+    (file,) = tmp_path.glob("runs/s/*/run.json")
+    live, record = told(tmp_path, "drawn"), file.read_bytes()
+    monkeypatch.setenv("WANDB_RUN_ID", "again")
+    monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it trains again"))
+    assert cli.main(["train", *words]) == 0
+    log = told(tmp_path, "again")
+    assert file.read_bytes() == record
+    assert (log.run.sweep_id, log.run.run_group, log.exit_codes) == ("sweep", "s", [0])
+    assert log.series("val/accuracy").keys() == {STEPS - 1, 2 * STEPS - 1}
+    logged = {key for row in live.history for key in row if "/" in key} - {"trainable/share"}
+    assert logged == {key for row in log.history for key in row if "/" in key}
+    for key in ("epoch", *logged):
+        assert log.series(key) == live.series(key), key
+    assert without_time(log.summary) == without_time(live.summary)
+
+
+def without_time(summary):
+    return {key: value for key, value in summary.items() if not key.startswith("_") and key != "trainable/share"}
+
+
+def test_a_point_that_its_own_run_has_told_is_not_told_twice(swept, tmp_path):
+    words = [*TINY, "tracker.mode=offline", *swept({"optimizer.lr": 0.03})]
+    assert cli.main(["train", *words]) == 0
+    assert cli.main(["train", *words]) == 0
+    assert len(told(tmp_path, "drawn").series("val/accuracy")) == 2
+
+
+def test_a_point_that_was_run_before_with_the_tracker_off_writes_nothing(swept, tmp_path, monkeypatch):
+    words = [*TINY, "tracker=none", *swept({"optimizer.lr": 0.03}, file=False)]
+    assert cli.main(["train", *words]) == 0
+    monkeypatch.setenv("WANDB_RUN_ID", "again")
+    assert cli.main(["train", *words]) == 0
+    assert not list(tmp_path.rglob("*.wandb"))

@@ -27,6 +27,11 @@ def is_there() -> bool:
     return bool(os.environ.get(_SWEEP))
 
 
+def drawn() -> str | None:
+    """The id of the W&B run that the agent asked for."""
+    return os.environ.get(_RUN)
+
+
 def words(given: Sequence[str]) -> list[str]:
     """The words of a command line as they are without an agent; with one, its parameters as Hydra writes them.
 

@@ -85,7 +85,7 @@ def job(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from transferlab import checks, results
+    from transferlab import agent, checks, results
     from transferlab.record import title
 
     completed(config)
@@ -94,6 +94,10 @@ def job(config: DictConfig) -> float | None:
     folder = results.folder(config)
     before, ahead = results.read(folder), _ahead.pop(folder, None)
     if ahead is None and before is not None and results.is_over(before):
+        if agent.is_there():
+            from transferlab.retelling import retell
+
+            retell(config, folder, before)
         _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
         return _score(before, config.task.metric)
     if ahead is None and before is not None:

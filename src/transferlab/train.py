@@ -32,6 +32,7 @@ from transferlab.probing.adapting import adapt
 from transferlab.probing.solving import solve
 from transferlab.record import title
 from transferlab.results import Record
+from transferlab.retelling import retell
 from transferlab.scoring import Tested
 from transferlab.selection.rules import Rule, Unseen, is_oracle, name
 from transferlab.solver import LBFGS
@@ -59,6 +60,7 @@ def run(config: DictConfig) -> Record:
         assert pulse is not None
         record = results.read(folder)
         if record is not None and results.is_over(record):
+            retell(config, folder, record)
             return record
         tracker, record = recording.begun(config, folder, pulse)
         results.write_config(folder, config)

@@ -114,17 +114,7 @@ class Run:
 
     def card(self) -> RunCard:
         """What a tracker is told."""
-        axes = self.config.axes
-        return RunCard(
-            run_id=self.folder.name,
-            study=str(self.config.study),
-            strategy=str(axes.strategy),
-            name=self.title,
-            tags=(str(axes.source), str(axes.target), str(axes.backbone)),
-            config=results.written(self.config),
-            folder=self.folder,
-            goes_on=(self.folder / results.RESUME).exists(),
-        )
+        return card(self.config, self.folder)
 
     def fitted(self) -> None:
         """Write into the record what is known of a fit, even of one that was broken off."""
@@ -166,6 +156,21 @@ class Run:
         record["cost"]["weights_bytes"] = (self.folder / results.SELECTED).stat().st_size
         for file in results.PASSING:
             (self.folder / file).unlink(missing_ok=True)
+
+
+def card(config: DictConfig, folder: Path) -> RunCard:
+    """What a tracker is told of a run."""
+    axes = config.axes
+    return RunCard(
+        run_id=folder.name,
+        study=str(config.study),
+        strategy=str(axes.strategy),
+        name=title(config),
+        tags=(str(axes.source), str(axes.target), str(axes.backbone)),
+        config=results.written(config),
+        folder=folder,
+        goes_on=(folder / results.RESUME).exists(),
+    )
 
 
 def _cost(module: TransferModule, history: History) -> Mapping[str, Any]:
