@@ -173,8 +173,35 @@ def test_a_constant_target_is_said(run, tmp_path):
     x, y = np.zeros((24, 8, 8, 1), np.uint8), np.arange(24) % 2
     np.savez(target, x_train=x, y_train=y, x_test=x, y_test=y, classes=NAMES)
     source = written(tmp_path / "white.npz", 1)
-    code, said, _ = run("strategy=dan", "selection=last", source=source, target=target)
-    assert code == 0 or "Traceback" not in said
+    code, _, record = run("strategy=dan", "selection=last", source=source, target=target)
+    assert code == 0 and record["status"] == "finished"
+    assert all(np.isfinite(row["train/mk_mmd_loss"]) for row in record["history"])
+
+
+@pytest.mark.parametrize("empty", ["source", "target"])
+def test_a_domain_that_is_empty_is_said(run, tmp_path, empty):
+    file = tmp_path / "none.npz"
+    x, y = np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, int)
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y, classes=NAMES)
+    code, said, _ = run("strategy=dan", "selection=last", **{empty: file})
+    assert code != 0 and "none.npz" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["dan", "jan", "cmd", "deepjdot", "cdan", "mcd", "mdd", "bnm", "mcc", "afn"])
+def test_a_batch_of_one_class_trains_on(run, strategy):
+    code, _, record = run(f"strategy={strategy}", "selection=last", "batch_size=2", "trainer.max_epochs=1")
+    assert code == 0 and record["status"] == "finished"  # among twelve batches of two some have one class
+
+
+def test_predictions_on_one_class_are_flagged_without_the_source_too(run, tmp_path):
+    black = tmp_path / "black.npz"
+    x, y = np.zeros((24, 8, 8, 1), np.uint8), np.arange(24) % 2
+    np.savez(black, x_train=x, y_train=y, x_test=x, y_test=y, classes=NAMES)
+    _, said, record = run("strategy=shot", "selection=entropy", target=black)
+    assert record["rules"]["entropy"]["collapsed"] is True and "predictions have collapsed" in said
+    _, _, record = run("strategy=shot", "selection=entropy", "rules.collapse=null", "study=unasked", target=black)
+    assert record["rules"]["entropy"]["collapsed"] is None
 
 
 def test_a_set_that_is_preprocessed_otherwise_is_the_same_set(tmp_path, capsys):

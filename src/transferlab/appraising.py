@@ -99,7 +99,7 @@ class Appraiser(Callback):
         if left:
             _log.info("rules left out: %s (%s)", ", ".join(left), next(iter(left.values())))
             self.unseen = {key: rule for key, rule in self.unseen.items() if key not in left}
-        if self.rules.collapse is not None and len(seen.source_train.y):
+        if self.rules.collapse is not None:
             found = self.rules.collapse(seen)
             row[COLLAPSED] = float(found is not None)
             if found is not None:
@@ -116,7 +116,8 @@ class Appraiser(Callback):
             oracle: whose scores on the test split are told along, where it was asked for.
 
         Returns:
-            By rule its epoch, its score there, whether predictions had collapsed in it, and the test split's scores.
+            By rule its epoch, its score there, whether predictions had collapsed in it (None: nobody looked), and the
+            test split's scores.
         """
         tested = {} if oracle is None else {row["epoch"]: row for row in oracle.rows}
         found = {}
@@ -129,7 +130,7 @@ class Appraiser(Callback):
             found[name(rule)] = {
                 "epoch": best["epoch"],
                 "score": float(best[rule.key] if isinstance(rule, Unseen) else rule(_joined(best, tested, rule))),
-                "collapsed": bool(best.get(COLLAPSED)),
+                "collapsed": bool(best[COLLAPSED]) if COLLAPSED in best else None,
                 **{key: value for key, value in tested.get(best["epoch"], {}).items() if key != "epoch"},
             }
         return found

@@ -83,6 +83,15 @@ def test_test_labels_of_noise_change_the_test_scores_alone(strategy, folder, mon
 
 
 @pytest.mark.parametrize("strategy", cells.drawn(2, STRATEGIES))
+def test_labels_of_a_transductive_target_of_noise_change_the_test_scores_alone(strategy, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    true = run(strategy, folder, "all", "target.test=all")
+    noisy = run(strategy, folder, "all_noisy", "target.test=all", y_train=noise(1), y_test=noise(1))
+    same_training(true, noisy)
+    assert true[0]["metrics"]["last"]["test/loss"] != noisy[0]["metrics"]["last"]["test/loss"]
+
+
+@pytest.mark.parametrize("strategy", cells.drawn(2, STRATEGIES))
 def test_labels_beyond_the_budget_of_noise_change_nothing(strategy, folder, monkeypatch):
     monkeypatch.chdir(folder)
     seen = np.array([0, 1, 2, 3, 4, 5])  # whose labels an annotator was asked for

@@ -106,10 +106,17 @@ def test_of_what_is_no_number_nothing_is_said():
     assert GUARD(spoilt(counted([200, 0], [10, 10]), "target", "logits")) is None
 
 
-@pytest.mark.parametrize("part", ["source_train", "target"])
-def test_without_samples_there_is_an_error(part):
+def test_without_samples_of_the_target_there_is_an_error():
     with pytest.raises(InputError, match=r"the guard against collapse reads .*, and there are none"):
-        GUARD(without(drawn(), part))
+        GUARD(without(drawn(), "target"))
+
+
+def test_without_labels_of_the_source_one_class_alone_has_collapsed():
+    found = GUARD(without(counted([190, 10, 0], [10, 10, 10]), "source_train"))
+    assert found is not None and found.label == 0 and found.reason.endswith("are class 0 of 3")
+    assert FAR(without(counted([190, 10, 0], [10, 10, 10]), "source_train")) is None
+    assert GUARD(without(counted([150, 50, 0], [10, 10, 10]), "source_train")) is None
+    assert GUARD(without(counted([5, 0], [10, 10]), "source_train")) is None  # five draws say nothing
 
 
 def test_either_criterion_is_enough():

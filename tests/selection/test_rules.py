@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 
 from transferlab.errors import InputError
-from transferlab.selection.rules import last, name, target_validation
+from transferlab.selection.rules import COLLAPSED, Unseen, last, name, target_validation
 
 ROWS = [
     {"epoch": 0, "val/accuracy": 0.5, "val/loss": 1.2, "train/task_loss": 1.0},
@@ -54,3 +54,15 @@ def test_without_held_out_labels_the_remedy_is_named():
 )
 def test_a_rule_has_its_functions_name(rule, expected):
     assert name(rule) == expected
+
+
+def test_an_epoch_that_has_collapsed_loses_against_every_sound_one():
+    rule = Unseen(named_score)
+    rows = [{"rules/named_score": score, COLLAPSED: flag} for score, flag in ((-50.0, 0.0), (9.0, 1.0), (-60.0, 0.0))]
+    assert max(rows, key=rule) is rows[0]
+    assert max(rows[1:2], key=rule) is rows[1]  # alone it is still there to be selected, and flagged
+
+
+def named_score(_seen):
+    """A rule's function, which is not asked."""
+    raise AssertionError

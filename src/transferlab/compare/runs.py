@@ -120,10 +120,11 @@ def _scores(epoch: Any) -> dict[str, Any] | None:
 
 
 def _ruled(epoch: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(collapsed := epoch.get("collapsed", False), bool):
+    collapsed = epoch.get("collapsed")  # null: nobody looked
+    if collapsed is not None and not isinstance(collapsed, bool):
         raise TypeError(f"collapsed is {collapsed!r}, neither true nor false")
     numbers = {intern(key): _number(key, value) for key, value in epoch.items() if key != "collapsed"}
-    return {**numbers, "collapsed": collapsed}
+    return {**numbers, "collapsed": bool(collapsed)}
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -126,6 +126,12 @@ def test_the_loss_compares_stages_and_predictions_jointly(stages):
     assert_the_net_learns(net, loss(seen))
 
 
+def test_samples_that_are_alike_raise():
+    alike = torch.ones(4, 3)
+    with pytest.raises(InputError, match=r"bandwidth=median is 0, because the samples.* are alike"):
+        jmmd([(alike, alike), (alike, alike)], [gaussians(5, "median"), OUTPUTS], "quadratic")
+
+
 def test_what_does_not_fit_is_said():
     net = small_net()
     with pytest.raises(InputError, match="task=classification"):

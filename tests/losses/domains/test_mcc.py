@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferlab.errors import InputError
-from transferlab.losses.domains.mcc import MCC, certainty, mcc
+from transferlab.losses.domains.mcc import MCC, certainty, class_correlation, mcc
 
 
 def softmax(row, temperature):
@@ -41,7 +41,9 @@ def test_it_is_the_papers_confusion_written_out(count, classes, temperature, see
     counted = certainty(logits, temperature)
     assert counted.tolist() == pytest.approx(w, rel=1e-6)
     assert mcc(logits, counted, temperature).item() == pytest.approx(expected, rel=1e-6)
-    assert [sum(row) for row in matrix] == pytest.approx([1] * classes)  # what the formula of `mcc` rests on
+    found = class_correlation(logits, counted, temperature)
+    torch.testing.assert_close(found, torch.tensor(matrix, dtype=torch.float64), rtol=1e-6, atol=1e-9)
+    assert found.sum(1).tolist() == pytest.approx([1] * classes)
 
 
 def test_its_gradient_is_right():

@@ -30,11 +30,25 @@ def mcc(logits: Tensor, weights: Tensor, temperature: float) -> Tensor:
     Returns:
         A scalar in [0, 1 - 1 / C].
     """
-    scores = (logits / temperature).log_softmax(1)
-    of_class = (scores + weights.log()[:, None]).softmax(0)
-    correlation = of_class.T @ scores.exp()
+    correlation = class_correlation(logits, weights, temperature)
     others = ~torch.eye(len(correlation), dtype=torch.bool, device=correlation.device)
     return (correlation * others).sum() / len(correlation)
+
+
+def class_correlation(logits: Tensor, weights: Tensor, temperature: float) -> Tensor:
+    """Of each class the predictions of its samples: `P^T W P`, divided by the sums of its rows, which sum to 1 then.
+
+    Args:
+        logits: as for `mcc`.
+        weights: as for `mcc`.
+        temperature: as for `mcc`.
+
+    Returns:
+        (C, C).
+    """
+    scores = (logits / temperature).log_softmax(1)
+    of_class = (scores + weights.log()[:, None]).softmax(0)
+    return of_class.T @ scores.exp()
 
 
 @torch.no_grad()
