@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if debug:
-            print(hidden(traceback.format_exc()), file=sys.stderr)
+            print(hidden(traceback.format_exc()), end="", file=sys.stderr)
         else:
             print(f"transferlab: {sentence(error)}", file=sys.stderr)
         return 1
