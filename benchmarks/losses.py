@@ -124,7 +124,7 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
     strategy, task = building.build(config.strategy), building.build(config.task)
     if "source" in strategy.reads | strategy.studies:
         raise InputError("it reads the source's data")
-    parts, source = feeding.data(config, strategy.reads)
+    parts, source = feeding.data(config, strategy)
     backbone = building.net(config, task)
     head = nn.Linear(backbone.features, CLASSES)
     teachers = {"source": Teacher(copy.deepcopy(backbone), head, task, 1.0, {})} if strategy.learns else {}
