@@ -1,3 +1,5 @@
+from math import exp, log
+
 import pytest
 import torch
 from adversarial_nets import close, features, gradients, net, prepared, step
@@ -21,6 +23,16 @@ def test_the_head_climbs_the_entropy_that_the_features_descend(n, m):
     close(gradients(value, [target]), gradients(plain, [target]), factor=0.7)
     assert not gradients(value, [source])[0].any()
     assert gradients(plain, [target])[0].abs().sum() > 0
+
+
+def test_it_is_the_papers_entropy_written_out():
+    parts = net()
+    present = step(parts, 4, 3)
+    total = 0.0
+    for row in present.observed["unlabeled"].outputs.double().tolist():
+        powers = [exp(value) for value in row]
+        total += sum(power / sum(powers) * log(power / sum(powers)) for power in powers)
+    assert prepared(MME(0.1, 0.7), parts)(present).item() == pytest.approx(total / 3, rel=1e-5)
 
 
 def test_a_step_of_the_head_makes_the_target_less_sure_and_one_of_the_backbone_more():
