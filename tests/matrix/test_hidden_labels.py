@@ -23,14 +23,16 @@ OTHERS = [name for name in cells.options("strategy") if not cells.adapts(name)]
 pytestmark = pytest.mark.slow
 
 
-def rewritten(file: Path, **changed: np.ndarray) -> None:
+def rewritten(file: Path, without: tuple[str, ...], **changed: np.ndarray) -> None:
     with np.load(file) as arrays:
-        kept = dict(arrays)
+        kept = {name: array for name, array in arrays.items() if name not in without}
     np.savez(file, **{**kept, **changed})
 
 
-def run(strategy: str, folder: Path, study: str, *more: str, **changed: np.ndarray) -> tuple[dict[str, Any], Path]:
-    """A run whose target has other labels than it should: its record, and its folder."""
+def run(
+    strategy: str, folder: Path, study: str, *more: str, without: tuple[str, ...] = (), **changed: np.ndarray
+) -> tuple[dict[str, Any], Path]:
+    """A run whose target has other labels than it should, and lacks some arrays: its record, and its folder."""
     cell = cells.alone(strategy)
     # what is solved for has one row, and nothing to select
     rules = ("selection=last",) if cells.solves(strategy) else RULES
@@ -41,7 +43,7 @@ def run(strategy: str, folder: Path, study: str, *more: str, **changed: np.ndarr
     file = folder / f"{cell.family.kind}-{cell.task}" / "npz.npz"
     if not source.exists():
         shutil.copy(file, source)
-    rewritten(file, **changed)
+    rewritten(file, without, **changed)
     config = cells.composed(words)
     return train.run(config), results.folder(config)
 
@@ -98,6 +100,18 @@ def test_labels_of_a_transductive_target_of_noise_change_the_test_scores_alone(s
     noisy = run(strategy, folder, "all_noisy", "target.test=all", y_train=noise(1), y_test=noise(1))
     same_training(true, noisy)
     assert true[0]["metrics"]["last"]["test/loss"] != noisy[0]["metrics"]["last"]["test/loss"]
+
+
+@pytest.mark.parametrize("strategy", cells.drawn(2, STRATEGIES))
+def test_labels_of_a_target_that_is_cut_here_of_noise_change_the_test_scores_alone(strategy, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    without = ("x_test", "y_test")
+    true = run(strategy, folder, "cut", "target.test=0.25", without=without)
+    noisy = run(strategy, folder, "cut_noisy", "target.test=0.25", without=without, y_train=noise(1))
+    same_training(true, noisy)
+    assert true[0]["data"]["sizes"]["test"] == 4
+    # what is solved for says one class a sample, of which as many may be wrong by noise
+    assert cells.solves(strategy) or true[0]["metrics"]["last"]["test/loss"] != noisy[0]["metrics"]["last"]["test/loss"]
 
 
 @pytest.mark.parametrize("strategy", [*cells.drawn(2, STRATEGIES), *cells.drawn(2, OTHERS)])

@@ -150,7 +150,9 @@ class Target:
 
     def _pool(self, data: Splits) -> tuple[Samples, Samples]:
         """Samples to train on, and the test split; under `test: all` these are the same."""
-        return (data.train, data.train) if self.test == "all" else train_and_test(data, float(self.test))
+        if self.test == "all":
+            return data.train, data.train
+        return train_and_test(data, float(self.test), by_class=self.labels != "none")
 
     def _hidden(self, pool: Samples, test: Samples) -> Parts:
         """All training samples without their labels.
@@ -235,10 +237,15 @@ def _check_left(y: subsets.Labels, names: tuple[str, ...], setting: str) -> None
         )
 
 
-def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
-    """A set's own splits; where it has no test split, the share of each class, the same samples in every run.
+def train_and_test(data: Splits, share: float, by_class: bool = True) -> tuple[Samples, Samples]:
+    """A set's own splits; where it has no test split a share of it, the same samples in every run.
 
     Samples that belong together stay together, see `labels.hold_out`.
+
+    Args:
+        data: the set.
+        share: of the test split.
+        by_class: whether it is the share of each class, which takes their labels, or of all samples.
 
     Raises:
         InputError: the share leaves no test samples.
@@ -247,7 +254,7 @@ def train_and_test(data: Splits, share: float) -> tuple[Samples, Samples]:
         if not len(data.test):
             raise InputError("the set's own test split holds no samples")
         return data.train, data.test
-    y, _ = strata(data.train.y, data.classes)
+    y, _ = strata(data.train.y, data.classes if by_class else ())
     kept, held = subsets.hold_out(y, share, np.random.default_rng(subsets.TEST_SPLIT), groups(data.train))
     if not len(held):
         raise InputError(f"target.test={share} leaves no test samples of {len(y)}")
