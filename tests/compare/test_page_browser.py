@@ -155,7 +155,8 @@ def test_the_table_shows_the_comparisons_numbers(opened, comparison):
     row = comparison.table.iloc[0]
     cells = opened.texts("#strategies tbody tr:first-child td")
     metric = comparison.metric
-    assert cells[1] == metric.text(row["mean"]) + metric.interval(row["low"], row["high"])
+    assert cells[1] == row["rule"] == "last"
+    assert cells[2] == metric.text(row["mean"]) + metric.interval(row["low"], row["high"])
     shown = metric.text(row["difference"], "+") + metric.interval(row["difference_low"], row["difference_high"], "+")
     assert cells[opened.texts("#strategies table thead th").index("difference to scratch [95 %]") - 1] == shown.replace(
         "-", MINUS

@@ -115,7 +115,7 @@ def test_a_narrow_terminal_says_which_columns_it_does_without(tmp_path, write_ru
     assert "98,765" in wide
     assert "Not shown" not in wide
     assert "98,765" not in narrow
-    assert "Not shown for want of width, but in comparison.md: seconds" in narrow
+    assert "Not shown for want of width, but in comparison.md: rule, seconds" in narrow
 
 
 def test_verdicts_are_coloured_and_the_same_words_without_colour(comparison):
@@ -164,8 +164,9 @@ def test_markdown_has_a_heading_a_setting_and_well_formed_tables(tmp_path, compa
         assert all(re.fullmatch(":---|---:", cell) for cell in table[1])
     first = markdown_tables(summary)[0]
     assert [row[0] for row in first] == ["strategy", ":---", "l2_sp", "scratch"]
-    assert first[2][2] == in_percent(SCORES["l2_sp"])
-    assert first[2][3] == in_percent(np.subtract(SCORES["l2_sp"], SCORES["scratch"]), "+")
+    assert first[2][2] == "last"
+    assert first[2][3] == in_percent(SCORES["l2_sp"])
+    assert first[2][4] == in_percent(np.subtract(SCORES["l2_sp"], SCORES["scratch"]), "+")
     assert "## How it is computed" in text
 
 

@@ -120,7 +120,8 @@ def test_the_summary_says_what_the_sheets_behind_it_say(comparison):
 
 def test_verdicts_carry_the_interval_widened_for_all_that_are_judged(comparison):
     (sheet,) = [found for found in sheets(comparison) if found.name == "verdicts" and "-> digits," in found.title]
-    found = {row[:2]: dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows}
+    rows = [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
+    found = {(row["strategy"], row["against"]): row for row in rows}
     # two are judged against scratch and one against the linear probe: three verdicts share 5 %
     confidence = 1 - 0.05 / 3
     for name, twin in (("l2_sp", "scratch"), ("linear_probe", "scratch"), ("l2_sp", "linear_probe")):
@@ -198,8 +199,12 @@ def test_labels_make_columns_and_trials_are_compared_at_equal_numbers(tmp_path, 
     assert tuned["l2_sp"]["test/accuracy %, best of 1"] == "65.0"
     assert tuned["l2_sp"]["best of its own number"] == f"{100 * (0.25 * 0.6 + 0.75 * 0.7):.1f}"
     assert tuned["scratch"] | {"strategy": "scratch"} == {
-        "strategy": "scratch", "trials": "1", "test/accuracy %, best of 1": "50.0", "best of its own number": "50.0"
-    }  # fmt: skip
+        "strategy": "scratch",
+        "trials": "1",
+        "rule": "last",
+        "test/accuracy %, best of 1": "50.0",
+        "best of its own number": "50.0",
+    }
 
 
 def test_sheets_without_rows_are_left_out_and_all_rows_are_as_long_as_their_heads(tmp_path, comparison, write_run):
@@ -285,3 +290,13 @@ def test_a_folded_name_breaks_no_number_and_loses_no_letter():
         assert "".join(lines).replace(" ", "") == name.replace(" ", "")
         assert any("0.01" in line for line in lines)
         assert any("0.003" in line for line in lines)
+
+
+def test_every_table_of_scores_says_which_rule_chose_them(comparison):
+    """Costs do not depend on the chosen epoch, nor do what was measured beside it and what is left out."""
+    unchosen = {"cost", "diagnostics", "left_out", "rules"}
+    chosen = [sheet for sheet in sheets(comparison) if sheet.name not in unchosen]
+    assert {sheet.name for sheet in chosen} >= {"summary", "scores", "differences", "verdicts", "selection", "overall"}
+    for sheet in chosen:
+        assert "rule" in sheet.columns, sheet.name
+        assert {row[sheet.columns.index("rule")] for row in sheet.rows} == {"target_validation"}

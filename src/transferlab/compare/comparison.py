@@ -25,7 +25,8 @@ class Comparison:
         metric: of the scores.
         baseline: the row that the others are paired with.
         by: what the rows are: `strategy`, or the config keys asked for.
-        table: one row a strategy in a setting (`table.summarise`), with `front_<cost>`: nothing beats it for less.
+        table: one row a strategy in a setting (`table.summarise`), with `rule`, which chose its epochs, and
+            `front_<cost>`: nothing beats it for less.
         verdicts: one row a strategy and twin (`verdicts.verdicts`).
         overall: one row a strategy over all settings that all strategies have: settings, runs, iqm, iqm_low, iqm_high,
             improvement, improvement_low, improvement_high (probability of beating the baseline), rank (mean). Empty
@@ -83,6 +84,8 @@ def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("s
     tuned = any(budgets.is_tuned(place.varying) for place in study.places.values())
     judged = verdicts.verdicts(runs if by_strategy else runs[:0], study.runs, metric.sign)
     declared = runs["run_id"].map(lambda name: (study.runs[name].metrics["selected"] or {}).get("rule", "not said"))
+    honesty = honest(runs, declared)
+    summary = summary.merge(honesty[[*SETTING, "strategy", "rule"]], how="left", on=[*SETTING, "strategy"])
     ruled = rules.chosen(study)
     judged_rules = rules.quality(ruled, study.runs, metric.sign)
     measured = diagnostics_of(runs, study.runs)
@@ -97,7 +100,7 @@ def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("s
         verdicts=judged,
         overall=overall,
         ranks=ranked,
-        honest=honest(runs, declared),
+        honest=honesty,
         rules=rules.means(ruled),
         rule_quality=judged_rules,
         trials=budgets.trials(runs if by_strategy and tuned else runs[:0], study.runs, metric.sign),

@@ -22,7 +22,7 @@ from transferlab.compare.wording import folded, one_line
 # The word says it; the colour finds it.
 _STYLES = {TRANSFERS: "bold green", HARMS: "bold red", NO_EVIDENCE: "yellow"}
 # What a narrow terminal does without, first to go first; the files have it all.
-_SPARE = ("seconds", "seeds", "p (Holm)", "runs", "settings", AGAINST)
+_SPARE = ("rule", "seconds", "seeds", "p (Holm)", "runs", "settings", AGAINST)
 _NAMES, _SHORTEST = "strategy", 14
 _GAP = 2  # letters between columns
 

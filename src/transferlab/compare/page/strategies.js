@@ -34,6 +34,7 @@ function strategyColumns(all) {
   const columns = [
     { name: data.row, text: (row) => row.strategy },
     number("seeds", "seeds", whole),
+    { name: "rule", text: (row) => row.rule },
     number(`${metric.label} [95 %]`, "mean", score, { text: (row) => withBounds(row.mean, row.low, row.high) }),
     number("sd", "sd", score),
     number("bootstrap [95 %]", "bootstrap_low", score, { text: (row) => bounds(row.bootstrap_low, row.bootstrap_high) || DASH }),

@@ -4,7 +4,7 @@ from math import isnan
 from string import ascii_uppercase
 
 from transferlab.compare.comparison import Comparison
-from transferlab.compare.sheets.sheet import Sheet, in_order, orders, settings, sheet, titled
+from transferlab.compare.sheets.sheet import Sheet, in_order, orders, rules_of, settings, sheet, titled
 from transferlab.compare.wording import NONE, measure_text, number, p_text, ratio_text
 
 _OVERALL = (
@@ -18,20 +18,22 @@ _WHOLE = "whole net"
 def overall(comparison: Comparison) -> list[Sheet]:
     """Strategies over several settings."""
     metric = comparison.metric
-    columns = ["strategy", "settings", "runs", f"interquartile mean of {metric.label} [95 %]"]
+    chosen_by = rules_of(comparison.table)
+    columns = ["strategy", "settings", "runs", "rule", f"interquartile mean of {metric.label} [95 %]"]
     columns += [f"chance to beat {comparison.baseline} [95 %]", "mean rank"]
     rows = [
         (
             row["strategy"],
             str(row["settings"]),
             str(row["runs"]),
+            chosen_by[row["strategy"]],
             metric.text(row["iqm"]) + metric.interval(row["iqm_low"], row["iqm_high"]),
             ratio_text(row["improvement"], row["improvement_low"], row["improvement_high"]),
             ratio_text(row["rank"]),
         )
         for row in comparison.overall.to_dict("records")
     ]
-    return sheet("overall", "Over all settings", columns, rows, _OVERALL, keep=4)
+    return sheet("overall", "Over all settings", columns, rows, _OVERALL, keep=5)
 
 
 def ranks(comparison: Comparison) -> list[Sheet]:
@@ -43,14 +45,17 @@ def ranks(comparison: Comparison) -> list[Sheet]:
         name: "".join(_letter(at) for at, clique in enumerate(found.cliques) if name in clique)
         for name in found.mean.index
     }
-    rows = [(str(name), ratio_text(rank), letters[name] or NONE) for name, rank in found.mean.items()]
+    chosen_by = rules_of(comparison.table)
+    rows = [
+        (str(name), chosen_by[str(name)], ratio_text(rank), letters[name] or NONE) for name, rank in found.mean.items()
+    ]
     told = "" if isnan(found.f) else f"; Iman and Davenport: F {found.f:.2f}, p {p_text(found.f_p)}"
     note = (
         f"Over {found.tasks} tasks. Friedman: chi-square {found.chi2:.2f}, p {p_text(found.p)}{told}. "
         "Critical difference of mean ranks at 5 % (Nemenyi; Demsar 2006): "
         f"{found.critical_difference:.2f}. Strategies that share a letter are not surely different."
     )
-    return sheet("ranks", "Mean ranks", ("strategy", "mean rank", "alike"), rows, note, keep=3)
+    return sheet("ranks", "Mean ranks", ("strategy", "rule", "mean rank", "alike"), rows, note, keep=4)
 
 
 def diagnostics(comparison: Comparison) -> list[Sheet]:

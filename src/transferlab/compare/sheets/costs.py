@@ -7,7 +7,7 @@ import pandas as pd
 from transferlab.compare.comparison import Comparison
 from transferlab.compare.metric import Metric
 from transferlab.compare.settings import SETTING
-from transferlab.compare.sheets.sheet import Sheet, in_order, orders, settings, sheet, titled
+from transferlab.compare.sheets.sheet import Sheet, in_order, orders, rules_of, settings, sheet, titled
 from transferlab.compare.wording import NONE, bytes_text, count_text, flops_text, number, seconds_text
 
 _COSTS = {
@@ -72,13 +72,17 @@ def selection(comparison: Comparison) -> list[Sheet]:
 def tuning(comparison: Comparison) -> list[Sheet]:
     """Expected scores at equal numbers of trials."""
     metric, found = comparison.metric, []
+    runs = comparison.study.table
+    methods = dict(zip(runs["strategy"], runs["method"], strict=True))
+    chosen_by = rules_of(comparison.table.assign(strategy=comparison.table["strategy"].map(methods)))
     for setting, group in settings(comparison.trials):
         equal = int(group["trials"].min())
-        columns = ("strategy", "trials", f"{metric.label}, best of {equal}", "best of its own number")
+        columns = ("strategy", "trials", "rule", f"{metric.label}, best of {equal}", "best of its own number")
         rows = [
             (
                 str(method),
                 str(int(part["trials"].iloc[0])),
+                chosen_by[str(method)],
                 *(
                     metric.text(part.loc[part["k"] == k, "expected"].iloc[0])
                     for k in (equal, int(part["trials"].iloc[0]))
@@ -86,22 +90,22 @@ def tuning(comparison: Comparison) -> list[Sheet]:
             )
             for method, part in group.groupby("method", sort=True)
         ]
-        rows.sort(key=lambda row: row[2] == NONE)
-        found += sheet("tuning", titled(setting), columns, rows, _TUNING, keep=4)
+        rows.sort(key=lambda row: row[3] == NONE)
+        found += sheet("tuning", titled(setting), columns, rows, _TUNING, keep=5)
     return found
 
 
 def efficiency(comparison: Comparison) -> list[Sheet]:
     """Scores by how many labels were seen."""
-    metric, found = comparison.metric, []
+    metric, found, chosen_by = comparison.metric, [], rules_of(comparison.table)
     for setting, group in settings(comparison.efficiency):
         labels = sorted(dict.fromkeys(group["labels"]), key=lambda value: number(value) if _is_number(value) else inf)
         rows = []
         for name in dict.fromkeys(group["strategy"]):
             own = group[group["strategy"] == name].drop_duplicates("labels").set_index("labels")
             cells = [own.loc[value] if value in own.index else None for value in labels]
-            rows.append((name, *(_score(metric, cell) for cell in cells)))
-        columns = ["strategy", *(f"{value} labels" for value in labels)]
+            rows.append((name, chosen_by.get(name, NONE), *(_score(metric, cell) for cell in cells)))
+        columns = ["strategy", "rule", *(f"{value} labels" for value in labels)]
         note = f"{metric.label} with its Student interval; labels a class, or as the config says."
         found += sheet("efficiency", titled(setting), columns, rows, note)
     return found

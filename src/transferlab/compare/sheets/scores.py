@@ -7,7 +7,7 @@ import pandas as pd
 
 from transferlab.compare.comparison import Comparison
 from transferlab.compare.metric import Metric
-from transferlab.compare.sheets.sheet import Sheet, in_order, orders, settings, sheet, titled
+from transferlab.compare.sheets.sheet import Sheet, in_order, orders, rules_of, settings, sheet, titled
 from transferlab.compare.verdicts import TARGET_ONLY
 from transferlab.compare.wording import NONE, number, p_text, seconds_text, settle_text
 
@@ -32,13 +32,14 @@ _VERDICTS = (
 def summary(comparison: Comparison) -> list[Sheet]:
     """What matters most, a sheet a setting."""
     metric, baseline, found = comparison.metric, comparison.baseline, []
-    columns = ["strategy", "seeds", f"{metric.label} [95 %]", f"difference to {baseline} [95 %]", "p (Holm)"]
+    columns = ["strategy", "seeds", "rule", f"{metric.label} [95 %]", f"difference to {baseline} [95 %]", "p (Holm)"]
     for setting, group in settings(comparison.table):
         judged, why = _against_scratch(comparison, setting)
         rows = [
             (
                 row["strategy"],
                 str(row["seeds"]),
+                row["rule"],
                 mean_text(row, metric),
                 difference_text(row, group, baseline, metric),
                 p_text(row["p_holm"]),
@@ -49,33 +50,34 @@ def summary(comparison: Comparison) -> list[Sheet]:
         ]
         note = "Paired differences are not corrected for the number of strategies; p and verdicts are."
         note += "".join(f" No verdict on {', '.join(names)} {reason}." for reason, names in why.items())
-        found += sheet("summary", titled(setting), [*columns, AGAINST, "seconds"], rows, note, keep=4)
+        found += sheet("summary", titled(setting), [*columns, AGAINST, "seconds"], rows, note, keep=5)
     return found
 
 
 def scores(comparison: Comparison) -> list[Sheet]:
     """Means with both intervals and the spread over seeds."""
     metric, found = comparison.metric, []
-    columns = ("strategy", "seeds", f"{metric.label} [95 %, Student]", "sd", "[95 %, bootstrap]")
+    columns = ("strategy", "seeds", "rule", f"{metric.label} [95 %, Student]", "sd", "[95 %, bootstrap]")
     for setting, group in settings(comparison.table):
         rows = [
             (
                 row["strategy"],
                 str(row["seeds"]),
+                row["rule"],
                 mean_text(row, metric),
                 metric.text(row["sd"]),
                 metric.interval(row["bootstrap_low"], row["bootstrap_high"]).strip() or NONE,
             )
             for row in group.to_dict("records")
         ]
-        found += sheet("scores", titled(setting), columns, rows, _SCORES, keep=3)
+        found += sheet("scores", titled(setting), columns, rows, _SCORES, keep=4)
     return found
 
 
 def differences(comparison: Comparison) -> list[Sheet]:
     """Paired differences to the baseline, with their tests; nothing where no pair is."""
     metric, baseline, found = comparison.metric, comparison.baseline, []
-    columns = ["strategy", f"{metric.label}, difference to {baseline} [95 %]", "paired seeds", "p", "p (Holm)"]
+    columns = ["strategy", "rule", f"{metric.label}, difference to {baseline} [95 %]", "paired seeds", "p", "p (Holm)"]
     columns += ["p (Wilcoxon, Holm)", "seeds to settle"]
     for setting, group in settings(comparison.table):
         if not group["paired_seeds"].any():
@@ -83,6 +85,7 @@ def differences(comparison: Comparison) -> list[Sheet]:
         rows = [
             (
                 row["strategy"],
+                row["rule"],
                 difference_text(row, group, baseline, metric),
                 str(row["paired_seeds"]),
                 *(p_text(row[key]) for key in ("p", "p_holm", "wilcoxon_holm")),
@@ -90,19 +93,21 @@ def differences(comparison: Comparison) -> list[Sheet]:
             )
             for row in group[group["strategy"] != baseline].to_dict("records")
         ]
-        found += sheet("differences", titled(setting), columns, rows, _DIFFERENCES, keep=2)
+        found += sheet("differences", titled(setting), columns, rows, _DIFFERENCES, keep=3)
     return found
 
 
 def verdicts(comparison: Comparison) -> list[Sheet]:
     """Whether each strategy transfers, against both of its twins."""
     metric, found = comparison.metric, []
-    columns = ("strategy", "against", "verdict", f"{metric.label}, difference [interval]", "interval", "paired seeds")
-    order = orders(comparison.table)
+    columns = ["strategy", "rule", "against", "verdict", f"{metric.label}, difference [interval]", "interval"]
+    columns += ["paired seeds", "why there is none"]
+    order, chosen_by = orders(comparison.table), rules_of(comparison.table)
     for setting, group in settings(comparison.verdicts):
         rows = [
             (
                 row["strategy"],
+                chosen_by.get(row["strategy"], NONE),
                 row["twin"],
                 _word(row["verdict"]),
                 metric.text(row["difference"], "+") + metric.interval(row["low"], row["high"], "+"),
@@ -112,7 +117,7 @@ def verdicts(comparison: Comparison) -> list[Sheet]:
             )
             for row in in_order(group, order[setting]).to_dict("records")
         ]
-        found += sheet("verdicts", titled(setting), [*columns, "why there is none"], rows, _VERDICTS, keep=3)
+        found += sheet("verdicts", titled(setting), columns, rows, _VERDICTS, keep=4)
     return found
 
 

@@ -69,6 +69,11 @@ def orders(table: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
     return {setting: list(group["strategy"]) for setting, group in settings(table)}
 
 
+def rules_of(table: pd.DataFrame) -> dict[str, str]:
+    """The selection rules that chose the epochs of each strategy, over all of its settings."""
+    return {str(name): ", ".join(sorted(set(group))) for name, group in table.groupby("strategy", sort=False)["rule"]}
+
+
 def in_order(group: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     """A setting's rows in the order of its strategies, those of one strategy as they were."""
     rank = {name: at for at, name in enumerate(order)}
