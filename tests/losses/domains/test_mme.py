@@ -1,11 +1,14 @@
+from dataclasses import replace
 from math import exp, log
 
 import pytest
 import torch
-from adversarial_nets import close, features, gradients, net, prepared, step
+from adversarial_nets import TASK, close, drawn, features, gradients, net, prepared, step
 from both_sides import MANY
+from torch import nn
 
 from transferlab.errors import InputError
+from transferlab.losses.base import Step
 from transferlab.losses.domains.entropy import entropy
 from transferlab.losses.domains.mme import MME
 from transferlab.losses.weight import ramp
@@ -33,6 +36,30 @@ def test_it_is_the_papers_entropy_written_out():
         powers = [exp(value) for value in row]
         total += sum(power / sum(powers) * log(power / sum(powers)) for power in powers)
     assert prepared(MME(0.1, 0.7), parts)(present).item() == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_its_gradient_is_that_of_differences_for_the_head_and_reversed_for_the_features():
+    """The reversal scales by minus its factor: by a factor of -1 it lets the true gradient through."""
+    parts = net()
+    parts[1].double()
+    observed = step(net(), 4, 3).observed["unlabeled"]
+
+    def value(factor):
+        loss = MME(0.1, factor)
+
+        def of(weight, features):
+            def head(x):
+                return nn.functional.linear(x, weight)
+
+            domains = {"unlabeled": replace(observed, features=features, outputs=head(features))}
+            return loss(Step(parts[0], head, TASK, domains))
+
+        return of
+
+    weight, features = drawn(3, 5, seed=4).requires_grad_(), drawn(3, 5, seed=5).requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: value(1.0)(w, features.detach()), weight)
+    assert torch.autograd.gradcheck(value(-1.0), (weight, features))
+    assert not torch.autograd.gradcheck(value(1.0), (weight, features), raise_exception=False)
 
 
 def test_a_step_of_the_head_makes_the_target_less_sure_and_one_of_the_backbone_more():
