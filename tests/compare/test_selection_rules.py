@@ -195,7 +195,8 @@ def test_runs_without_test_scores_are_counted_and_named_and_enter_no_mean(tmp_pa
 
 def test_without_source_only_a_note_says_so_and_with_it_none_does(tmp_path, write_run, study):
     assert not any("honesty" in note or "oracle=true" in note for note in analyse(load([study], METRIC)).notes)
-    one_run(write_run, "dann", 0, 0.5, study="lone")
+    rules = said("entropy", 0.0, 0.5) | said("snd", 0.0, 0.5)
+    write_run("dann", 0, metrics=metrics(0.5, 0.9), rules=rules, study="lone")
     (note,) = [note for note in analyse(load([study / "lone"], METRIC)).notes if "overhead of honesty" in note]
     assert "source_only" in note
 
@@ -255,3 +256,15 @@ def test_every_output_tells_of_the_rules(study):
     assert latex.count(r"\begin{table}") == 2 + 2 + 1
     for name in ("rules", "rule_quality"):
         pd.testing.assert_frame_equal(csv[name], getattr(comparison, name), rtol=1e-15)
+
+
+def test_of_the_rule_that_chose_the_runs_own_score_counts_without_an_oracle(tmp_path, write_run):
+    """Whether adapting harms is known of the declared rule wherever source_only ran too."""
+    for strategy, score in (("source_only", 0.6), ("dann", 0.5)):
+        for seed in (0, 1):
+            found = metrics(score, None)
+            rules = said("last", 0.0, None) | said("entropy", 0.0, None)
+            write_run(strategy, seed, metrics=found, rules=rules)
+    judged = quality(tmp_path)
+    assert judged.loc["last", ["runs", "below", "cells"]].tolist() == [2 * 2, 1, 1]
+    assert judged.loc["entropy", ["runs", "below", "cells"]].tolist() == [0, 0, 0]

@@ -60,7 +60,8 @@ def rule_notes(ruled: pd.DataFrame, quality: pd.DataFrame, study: Study) -> list
     """
     if quality.empty:
         return []
-    tested = set(ruled.loc[ruled["score"].notna() & (ruled["rule"] != ORACLE), "run_id"])
+    said = ruled[ruled["rule"] != ORACLE]
+    tested = set(said["run_id"]) - set(said.loc[said["score"].isna(), "run_id"])
     without = [name for name in study.table["run_id"] if name not in tested]
     notes = []
     if without:
@@ -68,7 +69,7 @@ def rule_notes(ruled: pd.DataFrame, quality: pd.DataFrame, study: Study) -> list
             f"{len(without):,} of {len(study.table):,} runs have no {study.metric} of what each selection rule would "
             f"have chosen (rules=all with oracle=true gives it) and count for none: {listed(without)}."
         )
-    if tested and not quality["cells"].any():
+    if tested and len(quality) > 1 and not quality["cells"].any():
         notes.append(
             f"No strategy has {SOURCE_ONLY} beside it with its setting, budget and seeds, so that the overhead of "
             "honesty of selection rules is not known."

@@ -27,19 +27,22 @@ def chosen(study: Study) -> pd.DataFrame:
     Returns:
         One row a run and rule: setting, strategy, method, seed, run_id, oracle (the compared metric in the oracle's
         epoch), rule, rule_score (in the rule's own units, higher is better), collapsed, score (the metric in the epoch
-        that the rule would have chosen). Numbers that are not known or not finite are NaN.
+        that the rule would have chosen; of the rule that did choose, the run's own). Numbers that are not known or not
+        finite are NaN.
     """
     rows: list[dict[str, Any]] = []
-    for values in study.table[_RUN].itertuples(index=False, name=None):
+    for *values, score in study.table[[*_RUN, "score"]].itertuples(index=False, name=None):
         run = dict(zip(_RUN, values, strict=True))
-        said = {rule: epoch for rule, epoch in study.runs[run["run_id"]].rules.items() if rule != ORACLE}
+        record = study.runs[run["run_id"]]
+        said = {rule: epoch for rule, epoch in record.rules.items() if rule != ORACLE}
+        declared = (record.metrics["selected"] or {}).get("rule")
         rows += [
             {
                 **run,
                 "rule": rule,
                 "rule_score": epoch.get("score"),
                 "collapsed": epoch.get("collapsed", False),
-                "score": epoch.get(study.metric),
+                "score": epoch.get(study.metric, score if rule == declared else None),
             }
             for rule, epoch in said.items()
         ]
