@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from transferlab import __version__
@@ -32,6 +33,16 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
   transferlab train --help              axes, options, flags
   transferlab --version"""
 
+_ROOMS = {
+    "status": "transferlab.ledger.status",
+    "retry": "transferlab.retrying",
+    "clean": "transferlab.ledger.clean",
+    "compare": "transferlab.compare.command",
+    "soup": "transferlab.souping.command",
+    "sync": "transferlab.syncing",
+    "cache": "transferlab.cache.command",
+}
+
 TRAIN_USAGE = """transferlab train [KEY=VALUE ...]       one run
 transferlab train -m [KEY=A,B ...]      every combination of the listed values
 
@@ -51,18 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; an error is one sentence, its traceback shown only with `--debug`."""
     words = list(sys.argv[1:] if argv is None else argv)
     words, debug = _without(words, "--debug")
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "train": train,
-        "sweep": sweep,
-        "status": status,
-        "retry": retry,
-        "clean": clean,
-        "compare": compare,
-        "soup": soup,
-        "sync": sync,
-        "cache": cache,
-        "list": show,
-    }
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0
@@ -70,9 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"transferlab {__version__}")
         return 0
     try:
-        if words[0] not in commands:
-            raise unknown("command", words[0], commands)
-        return commands[words[0]](words[1:])
+        _carry_out(words[0], words[1:])
+        return 0
     except BrokenPipeError:  # whoever read has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -87,7 +85,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def train(words: list[str]) -> int:
+def _carry_out(command: str, words: list[str]) -> None:
+    """A command of this file; else of its room, which reads its words and has a function of its name."""
+    here: dict[str, Callable[[list[str]], None]] = {"train": train, "sweep": sweep, "list": show}
+    if command in here:
+        here[command](words)
+    elif command in _ROOMS:
+        room = import_module(_ROOMS[command])
+        getattr(room, command)(room.options(words))
+    else:
+        raise unknown("command", command, [*here, *_ROOMS])
+
+
+def train(words: list[str]) -> None:
     """Hydra's own command line, checked before anything heavy starts."""
     from transferlab import agent, jobs, twins, withheld
     from transferlab.composing import Composer, arguments
@@ -96,7 +106,8 @@ def train(words: list[str]) -> int:
     from transferlab.trust import trust
 
     if "--help" in words or "-h" in words:
-        return _train_help(words)
+        _train_help(words)
+        return
     withheld.check(words)
     words = agent.words(words)
     words, trusted = _taken(words, "--trust")
@@ -105,7 +116,7 @@ def train(words: list[str]) -> int:
     args = arguments(words)
     if any(getattr(args, flag, None) for flag in _HYDRA_ONLY):
         jobs.show(args)
-        return 0
+        return
     with Composer(args.config_name or "train", args.config_dir, args.config_path) as composer:
         plan = composer.check(args.overrides, multirun=args.multirun)
         beside = twins.command(composer, plan)
@@ -113,7 +124,7 @@ def train(words: list[str]) -> int:
         more = sum(part.jobs for part in parts[1:])
         if dry:
             rehearsal.rehearse(composer, parts)
-            return 0
+            return
         expect(plan.jobs + more)
         check_writable(plan.study)
         for part in parts:
@@ -127,10 +138,9 @@ def train(words: list[str]) -> int:
             expect(plan.jobs + more, before=plan.jobs)
             composer.launch(jobs.job, beside, True, more)
         jobs.end()
-    return 0
 
 
-def sweep(words: list[str]) -> int:
+def sweep(words: list[str]) -> None:
     """A ready study as a Hydra multirun: `sweeps/NAME.yaml` of this folder or of the package, or a yaml by its path."""
     folders = [Path("sweeps"), shipped("sweeps")]
     words, dry = _without(words, "--dry-run")
@@ -140,14 +150,14 @@ def sweep(words: list[str]) -> int:
 
         for name, file in sorted(found.items()):
             print(f"{name:24s} {first_comment(file)}")
-        return 0
+        return
     (name, *overrides), own = _taken(words, "--config-dir")
     file = _study(name, found)
     if dry:
         overrides.append("--dry-run")
     if own:
         overrides.append(f"hydra.searchpath=[{','.join(Path(folder).resolve().as_uri() for folder in own)}]")
-    return train(["--config-dir", str(file.parent), "--config-name", file.stem, "--multirun", *overrides])
+    train(["--config-dir", str(file.parent), "--config-name", file.stem, "--multirun", *overrides])
 
 
 def _study(name: str, found: Mapping[str, Path]) -> Path:
@@ -163,96 +173,25 @@ def _study(name: str, found: Mapping[str, Path]) -> Path:
     return file
 
 
-def status(words: list[str]) -> int:
-    """How far a study is."""
-    from transferlab.ledger.status import options
-    from transferlab.ledger.status import status as carry_out
-
-    carry_out(options(words))
-    return 0
-
-
-def retry(words: list[str]) -> int:
-    """What is left of a study, run again."""
-    from transferlab.retrying import options
-    from transferlab.retrying import retry as carry_out
-    from transferlab.trust import trust
-
-    words, trusted = _taken(words, "--trust")
-    trust(trusted)
-    carry_out(options(words))
-    return 0
-
-
-def clean(words: list[str]) -> int:
-    """What is of no use in a study, away."""
-    from transferlab.ledger.clean import clean as carry_out
-    from transferlab.ledger.clean import options
-
-    carry_out(options(words))
-    return 0
-
-
-def compare(words: list[str]) -> int:
-    """The comparison of a study."""
-    from transferlab.compare.command import compare as carry_out
-    from transferlab.compare.command import options
-
-    carry_out(options(words))
-    return 0
-
-
-def soup(words: list[str]) -> int:
-    """Averages of the weights of a study's runs."""
-    from transferlab.souping.command import options
-    from transferlab.souping.command import soup as carry_out
-    from transferlab.trust import trust
-
-    words, trusted = _taken(words, "--trust")
-    trust(trusted)
-    carry_out(options(words))
-    return 0
-
-
-def sync(words: list[str]) -> int:
-    """What a study's runs logged offline, in W&B."""
-    from transferlab.syncing import options
-    from transferlab.syncing import sync as carry_out
-
-    carry_out(options(words))
-    return 0
-
-
-def cache(words: list[str]) -> int:
-    """What is kept of activations."""
-    from transferlab.cache.command import cache as carry_out
-    from transferlab.cache.command import options
-
-    carry_out(*options(words))
-    return 0
-
-
-def show(words: list[str]) -> int:
+def show(words: list[str]) -> None:
     """The options of a group, one line each; the groups without one."""
     from transferlab.listing import groups, options, plural
 
     words, folders = _taken(words, "--config-dir")
     if not words:
         print("\n".join(plural(group) for group in groups([shipped("conf"), *map(Path, folders)])))
-        return 0
+        return
     for name, comment in options(words[0], folders[-1] if folders else None):
         print(f"{name:24s} {comment}")
-    return 0
 
 
-def _train_help(words: Sequence[str]) -> int:
+def _train_help(words: Sequence[str]) -> None:
     from transferlab.listing import groups, options
 
     folders = _taken(words, "--config-dir")[1]
     print(TRAIN_USAGE)
     for group in groups([shipped("conf"), *map(Path, folders)]):
         print(f"  {group}: {', '.join(name for name, _ in options(group, folders[-1] if folders else None))}")
-    return 0
 
 
 def _taken(words: Sequence[str], flag: str) -> tuple[list[str], list[str]]:

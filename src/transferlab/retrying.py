@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferlab import jobs
+from transferlab import jobs, parsers
 from transferlab.errors import InputError
 from transferlab.expanding import launch
 from transferlab.files import check_writable
@@ -13,6 +13,7 @@ from transferlab.ledger.again import batches
 from transferlab.ledger.rehearsal import show
 from transferlab.ledger.runs import LEFT
 from transferlab.progress import expect
+from transferlab.trust import trust
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Options:
         only: of `LEFT`.
         dry_run: list them, and start nothing.
         given: overrides for all of them.
+        trust: packages whose code their configs may name.
     """
 
     study: str | None
@@ -32,6 +34,7 @@ class Options:
     only: Sequence[str]
     dry_run: bool
     given: Sequence[str]
+    trust: Sequence[str]
 
 
 def options(words: Sequence[str]) -> Options:
@@ -40,7 +43,9 @@ def options(words: Sequence[str]) -> Options:
     Raises:
         InputError: no such flag or state.
     """
-    parser = studies.parser("retry", "Run what of a study failed, was interrupted or never began.")
+    parser = parsers.of("retry", "Run what of a study failed, was interrupted or never began.")
+    parsers.add_runs(parser)
+    parsers.add_trust(parser)
     add = parser.add_argument
     add("words", nargs="*", metavar="STUDY", help="a study, or its folder; then overrides such as hydra/launcher=...")
     add("--only", default="", help=f"some of {', '.join(LEFT)}, with commas between (default: all)")
@@ -61,6 +66,7 @@ def retry(asked: Options) -> None:
     Raises:
         InputError: no such study, a run would be another one now, or runs failed.
     """
+    trust(asked.trust)
     study = studies.folder(asked.study, asked.runs)
     entries = studies.entries(study)
     left = [entry for entry in entries if entry.state in asked.only]

@@ -1,6 +1,5 @@
 """`transferlab sync`: upload to W&B what the runs of a study logged offline, in order, each log once. No torch."""
 
-import argparse
 import os
 import signal
 import subprocess
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from transferlab import connection, results
+from transferlab import connection, parsers, results
 from transferlab.compare.reading import find
-from transferlab.errors import InputError, refuse
+from transferlab.errors import InputError
 from transferlab.files import try_lock, writable
 from transferlab.withheld import hidden
 
@@ -44,14 +43,10 @@ def options(words: Sequence[str]) -> Options:
     Raises:
         InputError: no such flag or value.
     """
-    parser = argparse.ArgumentParser(
-        prog="transferlab sync", description="Upload what the runs of a study logged offline to W&B, each log once."
-    )
-    parser.error = refuse  # type: ignore[method-assign]
-    add = parser.add_argument
-    add("study", nargs="?", metavar="STUDY", help="a study, or its folder")
-    add("--runs", type=Path, default=Path("runs"), help="where studies lie (paths.runs)")
-    add("--timeout", type=float, default=300.0, help="seconds that the upload of one log may take (default: 300)")
+    parser = parsers.of("sync", "Upload what the runs of a study logged offline to W&B, each log once.")
+    parsers.add_study(parser)
+    told = "seconds that the upload of one log may take (default: 300)"
+    parser.add_argument("--timeout", type=float, default=300.0, help=told)
     return Options(**vars(parser.parse_args(list(words))))
 
 

@@ -1,6 +1,5 @@
 """`transferlab cache`: what there is of activations, whether it is whole, and away with it."""
 
-import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from transferlab import parsers
 from transferlab.cache.store import FOLDER, Store
-from transferlab.errors import InputError, refuse
+from transferlab.errors import InputError
 
 
 def options(words: Sequence[str]) -> tuple[str, Path]:
@@ -20,10 +20,7 @@ def options(words: Sequence[str]) -> tuple[str, Path]:
     Raises:
         InputError: no such action or flag.
     """
-    parser = argparse.ArgumentParser(
-        prog="transferlab cache", description="Activations of frozen stages, kept for all runs."
-    )
-    parser.error = refuse  # type: ignore[method-assign]
+    parser = parsers.of("cache", "Activations of frozen stages, kept for all runs.")
     actions = ["list", "check", "clear"]
     parser.add_argument("action", nargs="?", choices=actions, default="list", help="what to do (default: list)")
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="where they lie (paths.cache)")
@@ -31,12 +28,16 @@ def options(words: Sequence[str]) -> tuple[str, Path]:
     return found.action, found.cache / FOLDER
 
 
-def cache(action: str, folder: Path) -> None:
+def cache(asked: tuple[str, Path]) -> None:
     """List what there is, the one not used for longest last; check every file; or remove what no process holds.
+
+    Args:
+        asked: the action, and the folder.
 
     Raises:
         InputError: files are damaged.
     """
+    action, folder = asked
     store = Store(folder, gigabytes=1, wait=False)
     entries = store.entries()[::-1]
     if not entries:

@@ -1,6 +1,5 @@
 """`transferlab compare`: read, compare, show, write."""
 
-import argparse
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from transferlab import parsers
 from transferlab.compare import reading
 from transferlab.compare.reading import WANDB
-from transferlab.errors import refuse
 from transferlab.files import check_writable
 
 if TYPE_CHECKING:
@@ -51,14 +50,11 @@ def options(words: Sequence[str]) -> Options:
     Raises:
         InputError: no such flag.
     """
-    parser = argparse.ArgumentParser(
-        prog="transferlab compare",
-        description="Compare the strategies of a study: which is better, by how much, how surely, and at what cost.",
-    )
-    parser.error = refuse  # type: ignore[method-assign]
+    told = "Compare the strategies of a study: which is better, by how much, how surely, and at what cost."
+    parser = parsers.of("compare", told)
+    parsers.add_runs(parser)
     add = parser.add_argument
     add("names", nargs="*", metavar="STUDY", help="studies, folders of runs, wandb:entity/project[/group]")
-    add("--runs", type=Path, default=Path("runs"), help="where studies lie (paths.runs)")
     add("--baseline", help="the row that the others are paired with (default: scratch)")
     add("--metric", help="of the selected epoch (default: the task's, else what most runs were tested by)")
     add("--by", default="strategy", help="what the rows are: axes or config keys, with commas between")

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 from rich.filesize import decimal
 
-from transferlab import results
+from transferlab import parsers, results
 from transferlab.errors import InputError
 from transferlab.files import try_lock, writable
 from transferlab.ledger import plans, studies
@@ -70,9 +70,10 @@ def options(words: Sequence[str]) -> Options:
     Raises:
         InputError: no such flag or kind.
     """
-    parser = studies.parser("clean", "Remove failed and interrupted runs of a study, and what killed processes left.")
+    told = "Remove failed and interrupted runs of a study, and what killed processes left."
+    parser = parsers.of("clean", told)
+    parsers.add_study(parser)
     add = parser.add_argument
-    add("study", nargs="?", metavar="STUDY", help="a study, or its folder")
     add("--only", default="", help=f"some of {', '.join(KINDS)}, with commas between (default: all)")
     add("--forget", action="store_true", help="also forget runs that a command asked for and that never began")
     add("--yes", action="store_true", help="do not ask")

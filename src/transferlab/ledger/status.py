@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from transferlab import parsers
 from transferlab.ledger import studies
 from transferlab.ledger.estimate import duration, estimate, others
 from transferlab.ledger.runs import LEFT, STATES, Entry, Ledger, counted
@@ -44,8 +45,8 @@ def options(words: Sequence[str]) -> Options:
     Raises:
         InputError: no such flag.
     """
-    parser = studies.parser("status", "Which runs of a study are finished, running, interrupted, failed and missing.")
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="a study, or its folder (default: all)")
+    parser = parsers.of("status", "Which runs of a study are finished, running, interrupted, failed and missing.")
+    parsers.add_study(parser, otherwise="all")
     parser.add_argument("--watch", action="store_true", help="look again every two seconds until all is done")
     parser.add_argument("--all", action="store_true", help=f"list more than {_SHOWN} runs of a state")
     return Options(**vars(parser.parse_args(list(words))))

@@ -1,22 +1,13 @@
 """Which study a command of the ledger means, and how it writes to the terminal."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from transferlab.compare.reading import WANDB, find
-from transferlab.errors import InputError, refuse, unknown
+from transferlab.errors import InputError, unknown
 from transferlab.ledger.runs import Entry, Ledger, counted
-
-
-def parser(command: str, description: str) -> argparse.ArgumentParser:
-    """A parser that says in one sentence what is wrong, with what all commands of the ledger take."""
-    made = argparse.ArgumentParser(prog=f"transferlab {command}", description=description)
-    made.error = refuse  # type: ignore[method-assign]
-    made.add_argument("--runs", type=Path, default=Path("runs"), help="where studies lie (paths.runs)")
-    return made
 
 
 def folder(name: str | None, runs: Path) -> Path:

@@ -1,6 +1,5 @@
 """`transferlab soup`: read a study, average its runs group by group, say what came of it."""
 
-import argparse
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from transferlab import results
+from transferlab import parsers, results
 from transferlab.compare.budgets import SOUPS
 from transferlab.compare.metric import Metric
 from transferlab.compare.reading import WANDB, find
-from transferlab.errors import InputError, refuse
+from transferlab.errors import InputError
 from transferlab.results import Record
 from transferlab.souping.groups import Finished, Group, finished, groups, identity, ingredients
+from transferlab.trust import trust
 
 if TYPE_CHECKING:
     from transferlab.souping.bench import Bench
@@ -36,6 +36,7 @@ class Options:
         kinds: `greedy`, `uniform`.
         strategies: whose runs are averaged; none: all.
         batchnorm: statistics `averaged` like weights, or `recomputed`.
+        trust: packages whose code configs of runs may name.
     """
 
     study: str | None
@@ -43,6 +44,7 @@ class Options:
     kinds: Sequence[str]
     strategies: Sequence[str]
     batchnorm: str
+    trust: Sequence[str]
 
 
 def options(words: Sequence[str]) -> Options:
@@ -51,13 +53,10 @@ def options(words: Sequence[str]) -> Options:
     Raises:
         InputError: no such flag or value.
     """
-    parser = argparse.ArgumentParser(
-        prog="transferlab soup", description="Average the weights of a study's finished runs, one soup a seed."
-    )
-    parser.error = refuse  # type: ignore[method-assign]
+    parser = parsers.of("soup", "Average the weights of a study's finished runs, one soup a seed.")
+    parsers.add_study(parser)
+    parsers.add_trust(parser)
     add = parser.add_argument
-    add("study", nargs="?", metavar="STUDY", help="a study, or its folder")
-    add("--runs", type=Path, default=Path("runs"), help="where studies lie (paths.runs)")
     add("--kind", choices=list(SOUPS), help="greedy: chosen on the held-out labels; uniform: all (default: both)")
     add("--strategies", default="", help="whose runs, with commas between (default: all)")
     add("--batchnorm", choices=["averaged", "recomputed"], default="averaged", help="its statistics")
@@ -73,6 +72,7 @@ def soup(asked: Options) -> None:
     Raises:
         InputError: no such study or strategy, or nothing in it that could be averaged.
     """
+    trust(asked.trust)
     console = Console(width=None if Console().is_terminal else 160)
     if asked.study is not None and asked.study.startswith(WANDB):
         raise InputError(f"{asked.study} has no weights to average: name a study on disk, or its folder")
