@@ -1,8 +1,12 @@
 """Short sweeps on digits whose processes come to an end in the middle of a run."""
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from records import alike, whole
 from transferlab import cli
@@ -48,7 +52,8 @@ class AllSleep(Fated):
     def fate(self):
         if not self.once.exists():
             Path("pids", str(os.getpid())).touch()
-            time.sleep(600)
+            for _ in range(6000):
+                time.sleep(0.1)  # Ray interrupts between two operations of Python's
 """
 
 
@@ -70,3 +75,19 @@ def same(study: str, other: str) -> None:
     assert [file.parent.name for file in runs] == [file.parent.name for file in others]
     for one, two in zip(runs, others, strict=True):
         alike(whole(one), whole(two), exactly=True)
+
+
+def wait_until(condition) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited for five minutes in vain")
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

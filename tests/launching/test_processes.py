@@ -5,15 +5,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
-from fates import WORDS, fated, found, same, sweep
+from fates import WORDS, alive, fated, found, same, sweep, wait_until
 
-from hydra_plugins.transferlab_processes import launcher
 from records import alike, whole
+from transferlab import cores
 from transferlab.cores import usable_cores
 
 PROCESSES = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -65,22 +64,6 @@ def test_a_command_that_is_stopped_leaves_no_process_and_goes_on(
     assert capfd.readouterr().err.count("resuming ") == 2
     assert sweep("peace", *words) == 0
     same("stopped", "peace")
-
-
-def wait_until(condition) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.1)
-    pytest.fail("waited for five minutes in vain")
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_what_fails_in_a_process_is_said_as_in_a_sweep_of_one_and_ends_no_other_run(
@@ -142,4 +125,4 @@ def test_a_process_has_its_share_of_the_cores_or_fewer_where_the_user_says_so(
     given: str, share: int, threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert launcher._threads(share) == threads
+    assert cores.threads(share) == threads

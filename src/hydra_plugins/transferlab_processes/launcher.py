@@ -1,6 +1,5 @@
 """`hydra/launcher=joblib`: the jobs of a sweep in several processes of this machine."""
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ class ProcessesLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Do a batch of jobs, numbered on from the first."""
         from transferlab import progress
-        from transferlab.cores import usable_cores
+        from transferlab.cores import threads, usable_cores
 
         setup_globals()
         configs = composed(self.hydra_context, self.config, job_overrides, initial_job_idx)
@@ -45,7 +44,7 @@ class ProcessesLauncher(Launcher):
         each = -(-len(configs) // size) if self.together else 1
         tasks: deque[Sequence[DictConfig]] = deque()
         tasks.extend(configs[first : first + each] for first in range(0, len(configs), each))
-        shared = {"OMP_NUM_THREADS": _threads(usable_cores() // size), progress.AT_ONCE: str(size)}
+        shared = {"OMP_NUM_THREADS": threads(usable_cores() // size), progress.AT_ONCE: str(size)}
         work = Jobs(self.hydra_context, self.task_function, aloud=False)
         heard = Hearing()
         with env_override(shared), Pool(size, work) as pool:
@@ -69,10 +68,3 @@ def _size(n_jobs: int, cores: int) -> int:
     if n_jobs != -1 and n_jobs < 1:
         raise InputError(f"hydra.launcher.n_jobs={n_jobs}: a whole number from 1 on, or -1: one process a core")
     return cores if n_jobs == -1 else n_jobs
-
-
-def _threads(share: int) -> str:
-    """Threads of a process: its share of the cores, or fewer where the user says so."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    share = max(1, share)
-    return str(min(int(given), share) if given.isdigit() and int(given) else share)

@@ -14,6 +14,8 @@ from transferlab.launching.pool import Died
 from transferlab.launching.worker import Begun, Ended, RemoteError
 from transferlab.record import title
 
+_log = logging.getLogger("transferlab")
+
 
 class Hearing:
     """Hears of the jobs of a sweep, each of which ends once."""
@@ -58,6 +60,11 @@ class Hearing:
             (own,) = alone([config])
             if not results.is_over(results.read(results.folder(own))):
                 self._failed(config, InputError(f"{died.how}; the same command goes on with this run"))
+
+    def resume(self, config: DictConfig, died: Died) -> None:
+        """Say that a job whose process died is done again."""
+        (own,) = alone([config])
+        _log.warning("%s: %s; going on with it", title(own), died.how)
 
     def _open(self, task: Sequence[DictConfig]) -> list[DictConfig]:
         return [config for config in task if int(config.hydra.job.num) not in self._returned]

@@ -18,7 +18,7 @@ Tell: TypeAlias = Callable[[Any], None]
 
 _GLANCE = 1.0
 """Seconds between two looks at whether a process lives: its children may keep its pipes open when it does not."""
-_PATIENCE = 30.0
+PATIENCE = 30.0
 """Seconds that processes which are told to stop have for it, all together."""
 _DONE = None  # what a process tells after a task
 
@@ -62,7 +62,7 @@ class Pool(Generic[Task]):
                 worker.connection.close()  # who waits for a task finds that there will be none
                 if kind is not None:
                     _interrupt(worker.process)
-            until = time.monotonic() + _PATIENCE
+            until = time.monotonic() + PATIENCE
             for worker in self._workers:
                 worker.process.join(max(0.0, until - time.monotonic()))
         finally:
@@ -119,7 +119,7 @@ class Pool(Generic[Task]):
         assert worker.task is not None
         self._workers.remove(worker)
         worker.connection.close()
-        worker.process.join(_PATIENCE)
+        worker.process.join(PATIENCE)
         worker.process.kill()  # it closed its end and lives: it is of no use
         worker.process.join()
         yield worker.task, Died(_how(worker.process.exitcode or 0))
