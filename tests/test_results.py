@@ -2,15 +2,17 @@ import errno
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
+import time
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from transferlab import files, results
+from transferlab import files, pulse, results
 from transferlab.composing import Composer
 from transferlab.errors import InputError
 from transferlab.migrations import SCHEMA
@@ -280,3 +282,18 @@ def test_an_error_inside_is_not_taken_for_the_folders(tmp_path):
         raise FileNotFoundError("the user's own")
     with results.held(tmp_path / "run", "waiting"):
         pass
+
+
+@pytest.mark.parametrize(("machine", "age", "left"), [("this", 0, False), ("another", 0, True), ("another", 90, False)])
+def test_who_takes_up_a_run_removes_what_a_killed_process_left_half_written(machine, age, left, tmp_path):
+    sign = {"machine": platform.node() if machine == "this" else machine, "pid": 1, "since": 0.0}
+    (tmp_path / pulse.FILE).write_text(json.dumps({**sign, "epoch": 0, "epochs": None}))
+    os.utime(tmp_path / pulse.FILE, (time.time() - age,) * 2)
+    (tmp_path / "run.json").write_text("{}")
+    half, folder = tmp_path / ".run.json-ab_12345", tmp_path / ".selected.pt-00000000"
+    half.write_text("{")
+    folder.mkdir()
+    (folder / "selected.pt").write_text("half")
+    with results.held(tmp_path, "waiting"):
+        assert (half.exists(), folder.exists()) == (left, left)
+    assert (tmp_path / "run.json").read_text() == "{}"

@@ -1,15 +1,19 @@
 """How files are written: whole or not at all, and with a sentence where the system refuses. No torch."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from transferlab.errors import InputError
+
+TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}")
+"""What is written beside its place until it is whole; a process that is killed meanwhile leaves it there."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,6 +59,14 @@ def same(path: Path, other: Path) -> None:
         except OSError:
             shutil.copyfile(path, beside)
         os.replace(beside, other)
+
+
+def remove_halves(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder, in which nobody else writes now."""
+    for path in folder.iterdir():
+        if TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def check_writable(folder: Path, key: str = "paths.runs") -> None:

@@ -104,8 +104,12 @@ def is_running(lock: Path, last: Sign | None) -> bool:
     held = _is_held(lock)
     if held:
         return True
-    elsewhere = last is not None and (held is None or last.machine != platform.node())
-    return elsewhere and last is not None and last.age < SILENCE
+    return is_elsewhere(last) or (held is None and last is not None and last.age < SILENCE)
+
+
+def is_elsewhere(last: Sign | None) -> bool:
+    """Whether a process of another machine may be alive, by its last sign of life, whatever the lock says."""
+    return last is not None and last.machine != platform.node() and last.age < SILENCE
 
 
 def _is_held(lock: Path) -> bool | None:

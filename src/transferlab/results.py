@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from transferlab import withheld
 from transferlab.errors import InputError
-from transferlab.files import try_lock, writable, write_text
+from transferlab.files import remove_halves, try_lock, writable, write_text
 from transferlab.migrations import migrated
-from transferlab.pulse import Pulse
+from transferlab.pulse import Pulse, is_elsewhere, sign
 
 SELECTED = "selected.pt"
 """In a run's folder: the weights of the selected epoch."""
@@ -176,6 +176,8 @@ def held(run: Path, announce: str | None) -> Iterator[Pulse | None]:
         if not try_lock(lock) and announce is not None:
             _log.info("%s", announce)
             lock.acquire()
+        if lock.is_locked and not is_elsewhere(sign(run)):
+            remove_halves(run)
     try:
         with Pulse(run) if lock.is_locked else nullcontext() as pulse:
             yield pulse

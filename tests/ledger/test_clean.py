@@ -32,6 +32,8 @@ def study(tmp_path):
     record(study / "stopped", "interrupted", reason="killed", seed=2)
     record(study / "nan", "diverged", seed=3)
     (study / "comparison").mkdir()
+    (study / "plans").mkdir()
+    (study / "plans" / ".0123456789.json-abcd1234").touch()
     (study / "multirun.yaml").touch()
     return study
 
@@ -43,7 +45,8 @@ def names(folder):
 def test_what_is_of_no_use_goes_and_results_stay_as_they_are(study, capsys):
     kept = {name: (study / "done" / name).stat().st_mtime_ns for name in ("run.json", "selected.pt", "last.pt")}
     lines = listed(capsys, "clean", "s", "--yes")
-    assert names(study) == {"done", "nan", "comparison", "multirun.yaml"}
+    assert names(study) == {"done", "nan", "comparison", "plans", "multirun.yaml"}
+    assert not names(study / "plans")
     assert names(study / "done") == {*kept, "config.yaml"}
     assert kept == {name: (study / "done" / name).stat().st_mtime_ns for name in kept}
     (bad,) = [line for line in lines if line.startswith("failed")]
@@ -68,7 +71,7 @@ def test_without_a_terminal_and_without_yes_nothing_goes(study, monkeypatch, cap
 
 def test_only_takes_some_kinds_and_knows_no_others(study, capsys):
     listed(capsys, "clean", "s", "--yes", "--only", "failed")
-    assert names(study) == {"done", "nan", "stopped", "comparison", "multirun.yaml"}
+    assert names(study) == {"done", "nan", "stopped", "comparison", "plans", "multirun.yaml"}
     assert "resume.ckpt" in names(study / "done")
     assert cli.main(["clean", "s", "--only", "finished"]) == 1
 

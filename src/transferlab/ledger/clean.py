@@ -1,7 +1,6 @@
 """`transferlab clean`: away with what is of no use in a study's folder, once it was shown and agreed to."""
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,12 @@ from rich.filesize import decimal
 
 from transferlab import parsers, results
 from transferlab.errors import InputError
-from transferlab.files import try_lock, writable
+from transferlab.files import TEMPORARY, try_lock, writable
 from transferlab.ledger import plans, studies
 from transferlab.ledger.runs import OVER, Entry
 from transferlab.pulse import FILE
 
 KINDS = ("failed", "interrupted", "leftovers")
-_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}")  # what `files` writes beside its place
 _REMOVED = ".removed-"
 
 
@@ -116,14 +114,15 @@ def _waste(study: Path, entries: Sequence[Entry]) -> Iterator[Waste]:
         elif entry.state in OVER and (left := _leftovers(entry.folder)):
             names = ", ".join(path.name for path in left)
             yield Waste("leftovers", left, f"{entry.folder.name}  {names}")
-    beside = [path for path in study.iterdir() if path.name.startswith(_REMOVED) or _TEMPORARY.fullmatch(path.name)]
+    lying = (*study.iterdir(), *(study / plans.FOLDER).glob(".*"))
+    beside = [path for path in lying if path.name.startswith(_REMOVED) or TEMPORARY.fullmatch(path.name)]
     yield from (Waste("leftovers", [path], path.name) for path in sorted(beside))
 
 
 def _leftovers(run: Path) -> list[Path]:
     """What a run that is over does not need."""
     passing = {*results.PASSING, results.LOCK, FILE}
-    return sorted(path for path in run.iterdir() if path.name in passing or _TEMPORARY.fullmatch(path.name))
+    return sorted(path for path in run.iterdir() if path.name in passing or TEMPORARY.fullmatch(path.name))
 
 
 def _remove(waste: Waste) -> bool:
