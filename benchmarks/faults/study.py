@@ -1,0 +1,110 @@
+"""A study whose processes are killed at random, started again by the same command until it ends with 0.
+
+    joblib  workers and the command itself get SIGKILL
+    ray     likewise, under Ray
+    slurm   also jobs of Slurm get SIGKILL, or go back to the queue; needs a Slurm that answers, with accounting
+
+Half of the runs are linear probes whose activations are kept, half are L2-SP; all start from one pretraining, which may
+be killed too. The same study is made in peace, in one process. Kills come after so many finished runs, drawn by a seed.
+The last line counts what was killed and what was found in the end; the status is 1 if anything was lost, done twice,
+different, half-written or left running.
+
+    python benchmarks/faults/study.py --launcher joblib --runs 60 --kills 20 --seed 0 [--folder DIR]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import outcome
+import schedule
+from victims import KINDS, Victims
+
+WORDS = "source=mnist5k target=digits backbone=convnet target.labels=10 strategy=linear_probe,l2_sp optimizer.lr=0.03"
+WORDS += " trainer.max_epochs=8 trainer.accelerator=cpu tracker=none diagnostics=none paths.cache=cache study=faults"
+WORDS += " source.pretrain.trainer.max_epochs=2"
+LAUNCHERS = {
+    "joblib": "hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    "ray": "hydra/launcher=ray hydra.launcher.ray.init.num_cpus=2",
+    "slurm": "hydra/launcher=slurm hydra.launcher.poll_seconds=1 hydra.launcher.runs_per_job=3 "
+    "hydra.launcher.array_parallelism=2 hydra.launcher.name=faults",
+}
+PATIENCE = 90.0
+"""Seconds that what a dead command started has to end; Ray's agents need a minute."""
+
+
+def main(words=None) -> int:
+    """Make the study in peace and under fire, and say what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--launcher", choices=LAUNCHERS, required=True)
+    parser.add_argument("--runs", type=int, default=60, help="an even number")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", help="where both studies are kept; those in peace serve every launcher")
+    args = parser.parse_args(words)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(args.folder or place).resolve()
+        study = [*WORDS.split(), f"seed=range({args.runs // 2})"]
+        started(study, folder / "peace", "peace").wait()
+        began = time.monotonic()
+        told = under_fire([*study, *LAUNCHERS[args.launcher].split()], folder / args.launcher, args)
+        seconds = round(time.monotonic() - began)
+        found = outcome.compared(folder / args.launcher / "runs", folder / "peace" / "runs", "faults")
+        line = {"benchmark": "faults", "case": args.launcher, "runs": args.runs, **told, **found, "seconds": seconds}
+        print(json.dumps(line), flush=True)
+        kept = (line["finished"], line["equal"], sum(line["kills"].values())) == (args.runs, args.runs, args.kills)
+        return 0 if kept and not any(line[name] for name in ("again", "half_written", "orphans", "others")) else 1
+
+
+def started(words: list[str], place: Path, log: str) -> subprocess.Popen:
+    """The command, in a folder of its own; what it says is kept beside."""
+    place.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (place / f"{log}.log").open("ab") as said:
+        command = [sys.executable, "-m", "transferlab.cli", "train", "-m", *words]
+        return subprocess.Popen(command, cwd=place, env=environment, stdout=said, stderr=said, start_new_session=True)
+
+
+def under_fire(words: list[str], place: Path, args: argparse.Namespace) -> dict:
+    """Repeat a command until it ends well, killing meanwhile; how often, what, and what outlived it."""
+    plan = schedule.drawn(args.kills, args.runs, KINDS[args.launcher], args.seed)
+    kills, hit, commands = Counter(), 0, 0
+    watch = outcome.Watch(place / "runs" / "faults")
+    victims = Victims(args.launcher, place)
+    strays = schedule.Strays(PATIENCE)
+    while True:
+        command, commands = started(words, place, "said"), commands + 1
+        while command.poll() is None:
+            watch.look()
+            if args.launcher != "slurm":  # whose jobs outlive the command that sent them
+                strays.seen(victims.strays(command.pid))
+            if (due := plan.due(len(watch.finished))) is not None:
+                running = victims.killed(due, command, plan.draw)
+                if running is not None:
+                    kills[due] += 1
+                    hit += running
+                    plan.over()
+                    print(
+                        f"{len(watch.finished)} finished, {due} killed with {running} runs under way", file=sys.stderr
+                    )
+            time.sleep(0.1)
+        if command.returncode == 0:
+            break
+        if commands > 10 * args.kills:
+            sys.exit(f"the command does not end well: {place}/said.log")
+    until = time.monotonic() + PATIENCE
+    while victims.left() and time.monotonic() < until:
+        time.sleep(0.5)
+    watch.look()
+    orphans = len(strays.old) + len(victims.left())
+    return {"kills": dict(kills), "hit": hit, "commands": commands, "again": watch.again, "orphans": orphans}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
