@@ -350,11 +350,11 @@ from transferlab.train import pretraining
 
 recipe, meeting, me = pretraining.config_of, Path(sys.argv[1]), sys.argv[2]
 
-def together(config):
+def together(config, *written):
     (meeting / me).touch()
     while len(list(meeting.iterdir())) < 2:
         time.sleep(0.002)
-    return recipe(config)
+    return recipe(config, *written)
 
 pretraining.config_of = together
 sys.exit(cli.main(sys.argv[3:]))
@@ -392,7 +392,9 @@ def test_a_second_strategy_finds_the_source_pretrained(tmp_path: Path, capsys: p
     train(tmp_path, *DIGITS)
     assert "pretraining convnet on digits" in capsys.readouterr().err
     folder, _ = the_run(tmp_path, "pretraining")
-    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"}
+    before = {
+        file: file.stat().st_mtime_ns for file in (folder, *folder.iterdir())
+    }  # nobody holds it, even for a moment
     train(tmp_path, *DIGITS, "strategy=linear_probe", "seed=1")
     assert "pretraining" not in capsys.readouterr().err
-    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"} == before
+    assert {file: file.stat().st_mtime_ns for file in (folder, *folder.iterdir())} == before

@@ -132,7 +132,7 @@ def test_a_run_lies_under_its_study_and_id():
 
 
 def test_a_saved_config_composes_to_the_same_run(shipped, tmp_path):
-    results.write_config(tmp_path, shipped)
+    results.write_config(tmp_path, results.written(shipped))
     with Composer("config", str(tmp_path)) as composer:
         whole = composer.config([])
     again = OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"])

@@ -386,6 +386,15 @@ def test_thirty_jobs_of_one_sweep_are_thirty_finished_runs(tmp_path):
         assert log.summary["selected/test/accuracy"] == record["metrics"]["selected"]["test/accuracy"]
 
 
+def test_what_is_installed_is_told_with_the_first_run_of_a_process_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "_installed_told", False)
+    told = []
+    monkeypatch.setattr("wandb.util.working_set", lambda: told.append(None) or ())
+    for name in ("a", "b", "c"):
+        follow("offline", tmp_path / name)
+    assert len(told) == 1
+
+
 def test_without_a_tracker_nothing_of_wandb_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     started = []

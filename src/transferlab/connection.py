@@ -11,6 +11,8 @@ Mode: TypeAlias = Literal["online", "offline"]
 _log = logging.getLogger(__name__)
 # servers that failed this process: the other jobs of a sweep do not wait for them again
 _given_up: set[str] = set()
+# what is installed does not change while a process lives, and W&B reads the files of every package to know it
+_installed_told = False
 
 
 def check(mode: str, setting: str) -> None:
@@ -64,6 +66,7 @@ def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run:
     Returns:
         The run and its mode; None where W&B cannot start at all.
     """
+    global _installed_told
     quiet()
     import wandb
 
@@ -74,7 +77,9 @@ def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run:
             # for the whole process too: else W&B reports on itself to its server, offline or not
             with aside("SLURM_"):  # W&B notes all of them, SLURM_JWT too
                 wandb.setup(wandb.Settings(mode=mode))
-                return wandb.init(mode=mode, resume=resume, settings=_settings(wandb, timeout), **run), mode
+                begun = wandb.init(mode=mode, resume=resume, settings=_settings(wandb, timeout), **run)
+            _installed_told = True
+            return begun, mode
         except Exception as error:  # W&B raises its own, the network's and the system's
             _log.warning("W&B could not start %s: %s", mode, hidden(str(error)))
             start_over()
@@ -135,4 +140,5 @@ def _settings(wandb: Any, timeout: float) -> Any:
         finish_timeout_raises=False,
         # a killed run keeps what it logged up to a second ago
         x_transaction_log_flush_interval=0.5,
+        x_save_requirements=not _installed_told,
     )

@@ -1,5 +1,6 @@
 """Source pretraining as an ordinary run: the config of that run, made from the config that needs it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -35,19 +36,20 @@ def starts_from_source(config: DictConfig, start: str) -> bool:
     return start == "source" and (config.source.weights or config.source.pretrain) is not None
 
 
-def config_of(config: DictConfig) -> DictConfig:
+def config_of(config: DictConfig, written: Mapping[str, Any] | None = None) -> DictConfig:
     """The run that trains this config's backbone on the source's data, from random weights.
 
     Only the source and the backbone enter it, so all runs of a sweep share it, found by its run id.
 
     Args:
         config: with `source.pretrain`.
+        written: the same as `results.written` gives it, where that is known.
 
     Returns:
         A whole config for `train.run`.
     """
     # resolved, because in its new place `${source...}` or `${seed}` would point elsewhere
-    recipe = results.written(config)["source"]["pretrain"]
+    recipe = (written or results.written(config))["source"]["pretrain"]
     pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_PARTS, *_ELSEWHERE)])
     with open_dict(pretraining):
         # a recipe from before there was augmentation has none
@@ -64,13 +66,13 @@ def config_of(config: DictConfig) -> DictConfig:
     return pretraining
 
 
-def checked(config: DictConfig) -> DictConfig:
+def checked(config: DictConfig, written: Mapping[str, Any]) -> DictConfig:
     """As `config_of`, once it is known that the source's own run and this one go together.
 
     Raises:
         InputError: the source would see the target's test samples, or keeps no whole backbone.
     """
-    found = config_of(config)
+    found = config_of(config, written)
     if _set(found) == _set(config) and found.target.test != config.target.test:
         raise InputError(
             f"source and target are one set: source.pretrain.target.test={found.target.test} must be target.test="

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
+import yaml
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf._utils import get_omega_conf_dumper
 
 from transferlab import withheld
 from transferlab.errors import InputError
@@ -82,7 +84,7 @@ def run_id(config: DictConfig) -> str:
     Raises:
         InputError: a number in it is NaN or infinite.
     """
-    whole = _without_computing(portable(config))
+    whole = _without_computing(_plain(config, resolve=True))
     identity = {key: value for key, value in whole.items() if key not in _NOT_IDENTITY}
     if (changed := _changing(config.get("cache"))) is not None:
         identity["cache"] = changed
@@ -153,10 +155,17 @@ def write(run: Path, record: Mapping[str, Any]) -> None:
     write_text(run / "run.json", json.dumps(_finite(withheld.hidden(record)), indent=1, allow_nan=False) + "\n")
 
 
-def write_config(run: Path, config: DictConfig) -> None:
-    """Write `config.yaml`, which `transferlab train --config-dir <run> --config-name config` runs again."""
-    plain = OmegaConf.create({"defaults": _HYDRA_DEFAULTS, **written(config)})
-    write_text(run / "config.yaml", OmegaConf.to_yaml(plain))
+def write_config(run: Path, config: Mapping[str, Any]) -> None:
+    """Write `config.yaml`, which `transferlab train --config-dir <run> --config-name config` runs again.
+
+    Args:
+        run: the folder.
+        config: as `written` gives it.
+    """
+    plain = {"defaults": _HYDRA_DEFAULTS, **config}
+    # as OmegaConf.to_yaml, which would make a config of it first: that takes longer than all else
+    text = yaml.dump(plain, Dumper=get_omega_conf_dumper(), allow_unicode=True, sort_keys=False)
+    write_text(run / "config.yaml", text)
 
 
 @contextmanager

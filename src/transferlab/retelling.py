@@ -30,7 +30,7 @@ def retell(config: DictConfig, folder: Path, record: Record) -> None:
     if not agent.is_there() or agent.drawn() == record["tracker"].get("run_id"):
         return
     tracker: Tracker = building.build(config.tracker)
-    logger = tracker.start(card(config, folder))
+    logger = tracker.start(card(record, folder))
     if logger is not None:
         steps = _steps(record)
         for number, row in enumerate(_rows(record), start=1):

@@ -63,7 +63,7 @@ def run(config: DictConfig) -> Record:
             retell(config, folder, record)
             return record
         tracker, record = recording.begun(config, folder, pulse)
-        results.write_config(folder, config)
+        results.write_config(folder, record["config"])
         results.write(folder, record)
         with recording.until_end(config, folder, tracker, record):
             run = prepared(config, folder, tracker, record)
@@ -126,7 +126,9 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
         net = building.adapted(config, backbone, strategy)
         return building.module(config, net, strategy, task, parts, source_data, from_source, weights, teachers)
 
-    source = _source_weights(config) if from_source and shared is not None else None
+    pretrains = from_source and config.source.pretrain is not None
+    recipe = pretraining.checked(config, record["config"]) if pretrains else None
+    source = _source_weights(config, recipe) if from_source and shared is not None else None
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = assembled(source)
     measured = (*(module.measured if parts.val is not None else ()), *watching.appraiser.measured)
@@ -140,7 +142,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     diagnostics.check(module, data)
     mixes = bool(config.get("augmentation") and config.augmentation.batch)
     dp_sgd.check(module, data, trainer, mixes)
-    if from_source and not _pretrained(config):
+    if recipe is not None and not results.is_finished(results.folder(recipe)):
         data.decode(*PARTS)
         rehearse(module, data)
     if held not in common.described:
@@ -149,12 +151,12 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     before = time.perf_counter()
     exam = membership = None
     if from_source and shared is None:
-        source = _source_weights(config)
+        source = _source_weights(config, recipe)
         backbone_weights.load(backbone, source)
-    if source is not None and watching.watch.examines:
-        exam = teaching.exam(pretraining.config_of(config), Path(source), backbone, data, task.dense)
-    if source is not None and diagnostics.privacy and config.source.pretrain is not None:
-        asked = (pretraining.config_of(config), Path(source), backbone, data, task.dense)
+    if source is not None and recipe is not None and watching.watch.examines:
+        exam = teaching.exam(recipe, Path(source), backbone, data, task.dense)
+    if source is not None and recipe is not None and diagnostics.privacy:
+        asked = (recipe, Path(source), backbone, data, task.dense)
         membership = teaching.membership(*asked, diagnostics.privacy_samples)
     common.nets[known] = backbone
     # pretraining has a record of its own, and the exam is set once for all runs of a source
@@ -228,25 +230,25 @@ def _check_validates(rule: Rule) -> None:
         )
 
 
-def _pretrained(config: DictConfig) -> bool:
-    """Whether nobody need train for hours before this run trains."""
-    return config.source.pretrain is None or results.is_finished(results.folder(pretraining.config_of(config)))
-
-
-def _source_weights(config: DictConfig) -> str:
+def _source_weights(config: DictConfig, recipe: DictConfig | None) -> str:
     """Where the source's weights lie; they are pretrained now if they are nowhere.
 
+    Args:
+        config: of the run.
+        recipe: of the source's own; None: its weights are given.
+
     Raises:
-        InputError: two origins are given, the pretraining diverged, or it would see the target's test samples.
+        InputError: two origins are given, or the pretraining diverged.
     """
-    if config.source.weights is not None and config.source.pretrain is not None:
-        raise InputError("source.weights and source.pretrain are both given: set one of them to null")
-    if config.source.pretrain is None:
+    if recipe is None:
         return str(config.source.weights)
-    recipe = pretraining.checked(config)
+    if config.source.weights is not None:
+        raise InputError("source.weights and source.pretrain are both given: set one of them to null")
     folder = results.folder(recipe)
-    if not results.is_finished(folder):
-        _log.info("pretraining %s on %s (%s)", recipe.axes.backbone, recipe.axes.target, folder)
+    weights = str(folder / results.SELECTED)
+    if results.is_finished(folder):  # of a thousand runs that start from it none waits for another's lock
+        return weights
+    _log.info("pretraining %s on %s (%s)", recipe.axes.backbone, recipe.axes.target, folder)
     try:
         with agent.away():
             diverged = run(recipe)["status"] == "diverged"
@@ -254,7 +256,7 @@ def _source_weights(config: DictConfig) -> str:
         diverged = True
     if diverged:
         raise InputError(f"the source's pretraining diverged ({folder}): change source.pretrain")
-    return str(folder / results.SELECTED)
+    return weights
 
 
 def _source_duplicates(folder: Path, parts: Parts, source: Splits | None, weights: Sequence[str | None]) -> int | None:

@@ -22,7 +22,7 @@ from transferlab.history import History, KeepSelected, save_merged, save_weights
 from transferlab.module import TransferModule
 from transferlab.oracle import Oracle
 from transferlab.prefix.entering import PrefixCache
-from transferlab.record import title
+from transferlab.record import of_axes, title
 from transferlab.results import Record
 from transferlab.scoring import Scored, Tested, looked_back, scores
 from transferlab.tracking import RunCard, Tracker
@@ -114,7 +114,7 @@ class Run:
 
     def card(self) -> RunCard:
         """What a tracker is told."""
-        return card(self.config, self.folder)
+        return card(self.record, self.folder)
 
     def fitted(self) -> None:
         """Write into the record what is known of a fit, even of one that was broken off."""
@@ -158,16 +158,16 @@ class Run:
             (self.folder / file).unlink(missing_ok=True)
 
 
-def card(config: DictConfig, folder: Path) -> RunCard:
+def card(record: Record, folder: Path) -> RunCard:
     """What a tracker is told of a run."""
-    axes = config.axes
+    axes = record["axes"]
     return RunCard(
         run_id=folder.name,
-        study=str(config.study),
-        strategy=str(axes.strategy),
-        name=title(config),
-        tags=(str(axes.source), str(axes.target), str(axes.backbone)),
-        config=results.written(config),
+        study=record["study"],
+        strategy=str(axes["strategy"]),
+        name=of_axes(axes),
+        tags=(str(axes["source"]), str(axes["target"]), str(axes["backbone"])),
+        config=record["config"],
         folder=folder,
         goes_on=(folder / results.RESUME).exists(),
     )

@@ -144,7 +144,7 @@ def _trained(members: Sequence[Member]) -> dict[Path, Record | Exception]:
     _log.info("%d runs together: %s and others", len(members), members[0].run.title)
     for one in members:
         one.run.watching.keep.in_memory = True
-        results.write_config(one.run.folder, one.run.config)
+        results.write_config(one.run.folder, one.run.record["config"])
         results.write(one.run.folder, one.run.record)
     with recording.computing(members[0].run.config, members[0].run.record):
         fit([one.fitting for one in members])
