@@ -232,7 +232,7 @@ def stepping() -> list[str]:
 
 def drawn(size: int, of: Sequence[Any]) -> list[Any]:
     """Some of them by the day's seed, in their order; all with TRANSFERLAB_MATRIX_WHOLE=1."""
-    seed = os.environ.get("TRANSFERLAB_MATRIX_SEED")
+    seed = os.environ.get("TRANSFERLAB_TEST_SEED")
     if seed is None or os.environ.get("TRANSFERLAB_MATRIX_WHOLE") or size >= len(of):
         return list(of)
     return [of[place] for place in sorted(random.Random(int(seed)).sample(range(len(of)), size))]

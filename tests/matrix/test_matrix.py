@@ -7,7 +7,7 @@ from math import isfinite
 import cells
 import pytest
 
-SEED = int(os.environ["TRANSFERLAB_MATRIX_SEED"])  # tests/matrix/conftest.py sets and shows it
+SEED = int(os.environ["TRANSFERLAB_TEST_SEED"])  # tests/conftest.py sets and shows it
 SIZE = 9
 RUN = [cell for cell in cells.cells() if cells.gap(cell) is None]
 
