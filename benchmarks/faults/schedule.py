@@ -9,27 +9,47 @@ DELAY = 3.0
 LAST = 0.85
 """The share of runs that are finished by the last kill, so that the study does not end before it."""
 
+DOING = 0.75
+"""The share of kills that wait for a victim which does a run; others may hit one that starts."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One to come.
+
+    Attributes:
+        kind: of what is killed.
+        after: finished runs before it.
+        delay: seconds later.
+        doing: it waits for one of its kind that does a run.
+    """
+
+    kind: str
+    after: int
+    delay: float
+    doing: bool
+
 
 @dataclass
 class Plan:
-    """Kills to come, each after so many finished runs and a while.
+    """Kills in their order.
 
     Attributes:
-        kills: how many runs are finished before it, how many seconds later, and of what kind.
+        kills: still to come.
         draw: for what is drawn on the way.
     """
 
-    kills: list[tuple[int, float, str]]
+    kills: list[Kill]
     draw: random.Random
     _since: float | None = None
 
-    def due(self, finished: int) -> str | None:
-        """The kind of the kill that is due, if one is."""
-        if not self.kills or finished < self.kills[0][0]:
+    def due(self, finished: int) -> Kill | None:
+        """The kill that is due, if one is."""
+        if not self.kills or finished < self.kills[0].after:
             return None
         if self._since is None:
             self._since = time.monotonic()
-        return self.kills[0][2] if time.monotonic() - self._since >= self.kills[0][1] else None
+        return self.kills[0] if time.monotonic() - self._since >= self.kills[0].delay else None
 
     def over(self) -> None:
         """The kill that was due is done."""
@@ -49,7 +69,8 @@ def drawn(kills: int, runs: int, kinds: dict[str, int], seed: int) -> Plan:
     draw = random.Random(seed)
     after = sorted(draw.randrange(max(1, round(LAST * runs))) for _ in range(kills))
     chosen = draw.choices(list(kinds), list(kinds.values()), k=kills)
-    return Plan([(count, draw.uniform(0, DELAY), kind) for count, kind in zip(after, chosen, strict=True)], draw)
+    pairs = zip(chosen, after, strict=True)
+    return Plan([Kill(kind, count, draw.uniform(0, DELAY), draw.random() < DOING) for kind, count in pairs], draw)
 
 
 @dataclass

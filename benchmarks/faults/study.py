@@ -5,7 +5,8 @@
     slurm   also jobs of Slurm get SIGKILL, or go back to the queue; needs a Slurm that answers, with accounting
 
 Half of the runs are linear probes whose activations are kept, half are L2-SP; all start from one pretraining, which may
-be killed too. The same study is made in peace, in one process. Kills come after so many finished runs, drawn by a seed.
+be killed too. The same study is made in peace, in one process. Kills come after so many finished runs, drawn by a seed;
+three quarters of them wait until they hit a run.
 The last line counts what was killed and what was found in the end; the status is 1 if anything was lost, done twice,
 different, half-written or left running.
 
@@ -26,13 +27,13 @@ import outcome
 import schedule
 from victims import KINDS, Victims
 
-WORDS = "source=mnist5k target=digits backbone=convnet target.labels=10 strategy=linear_probe,l2_sp optimizer.lr=0.03"
+WORDS = "source=mnist5k target=digits backbone=convnet target.labels=10 optimizer.lr=0.03"
 WORDS += " trainer.max_epochs=8 trainer.accelerator=cpu tracker=none diagnostics=none paths.cache=cache study=faults"
 WORDS += " source.pretrain.trainer.max_epochs=2"
 LAUNCHERS = {
     "joblib": "hydra/launcher=joblib hydra.launcher.n_jobs=2",
     "ray": "hydra/launcher=ray hydra.launcher.ray.init.num_cpus=2",
-    "slurm": "hydra/launcher=slurm hydra.launcher.poll_seconds=1 hydra.launcher.runs_per_job=3 "
+    "slurm": "hydra/launcher=slurm hydra.launcher.poll_seconds=1 hydra.launcher.runs_per_job=2 "
     "hydra.launcher.array_parallelism=2 hydra.launcher.name=faults",
 }
 PATIENCE = 90.0
@@ -50,7 +51,8 @@ def main(words=None) -> int:
     args = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(args.folder or place).resolve()
-        study = [*WORDS.split(), f"seed=range({args.runs // 2})"]
+        # seeds first: two probes in one job of Slurm's would be trained together, to round-off
+        study = [*WORDS.split(), f"seed=range({args.runs // 2})", "strategy=linear_probe,l2_sp"]
         started(study, folder / "peace", "peace").wait()
         began = time.monotonic()
         told = under_fire([*study, *LAUNCHERS[args.launcher].split()], folder / args.launcher, args)
@@ -77,22 +79,20 @@ def under_fire(words: list[str], place: Path, args: argparse.Namespace) -> dict:
     kills, hit, commands = Counter(), 0, 0
     watch = outcome.Watch(place / "runs" / "faults")
     victims = Victims(args.launcher, place)
-    strays = schedule.Strays(PATIENCE)
+    strays, began = schedule.Strays(PATIENCE), time.monotonic()
     while True:
         command, commands = started(words, place, "said"), commands + 1
         while command.poll() is None:
             watch.look()
             if args.launcher != "slurm":  # whose jobs outlive the command that sent them
                 strays.seen(victims.strays(command.pid))
-            if (due := plan.due(len(watch.finished))) is not None:
-                running = victims.killed(due, command, plan.draw)
-                if running is not None:
-                    kills[due] += 1
-                    hit += running
-                    plan.over()
-                    print(
-                        f"{len(watch.finished)} finished, {due} killed with {running} runs under way", file=sys.stderr
-                    )
+            due = plan.due(len(watch.finished))
+            if due is not None and (running := victims.killed(due, command, plan.draw)) is not None:
+                kills[due.kind] += 1
+                hit += running
+                plan.over()
+                said = f"{len(watch.finished)} finished, {due.kind} killed with {running} runs under way"
+                print(f"{time.monotonic() - began:5.0f} s: {said}", file=sys.stderr, flush=True)
             time.sleep(0.1)
         if command.returncode == 0:
             break

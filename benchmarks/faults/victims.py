@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+from schedule import Kill
 
 # by launcher: what is killed, and how often beside the others
 KINDS = {
@@ -18,7 +19,6 @@ KINDS = {
 }
 # a word by which processes that do runs are known
 _WORKER = {"joblib": "spawn_main", "ray": "ray::transferlab", "slurm": "submitit.core._submit"}
-_SQUEUE = ("squeue", "-h", "-n", "faults")
 
 
 class Victims:
@@ -32,34 +32,35 @@ class Victims:
     def __init__(self, launcher: str, place: Path) -> None:
         self.launcher, self.place = launcher, place
 
-    def killed(self, kind: str, command: subprocess.Popen, draw: random.Random) -> int | None:
-        """Kill one of a kind; the number of runs that were under way in it, or None where there is none to kill."""
+    def killed(self, kill: Kill, command: subprocess.Popen, draw: random.Random) -> int | None:
+        """Carry out a kill; how many runs were under way in its victim, or None where there is none to kill."""
+        there = self._there(kill.kind, command.pid)
+        hit = {one: doing for one, doing in there.items() if doing or not kill.doing}
+        if not hit:
+            return None
+        victim = draw.choice(sorted(hit))
+        if kill.kind in ("job", "requeue"):
+            sent = ["scancel", "--signal=KILL"] if kill.kind == "job" else ["scontrol", "requeue"]
+            return None if subprocess.run([*sent, str(victim)], capture_output=True).returncode else hit[victim]
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        return hit[victim]
+
+    def _there(self, kind: str, command: int) -> dict[int, int]:
+        """Who can be killed: processes or jobs by their numbers, with how many runs each does."""
         doing = self._doing()
         if kind == "parent":
-            command.kill()
-            return 0 if self.launcher == "slurm" else len(doing)
+            return {command: len(doing)}  # on Slurm they go on without it
         if kind == "worker":
-            there = sorted(one.pid for one in self._processes() if _WORKER[self.launcher] in _words(one))
-            if not there:
-                return None
-            pid = draw.choice(there)
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            return int(pid in doing)
-        listed = subprocess.run([*_SQUEUE, "-t", "RUNNING", "-o", "%A"], capture_output=True, text=True).stdout.split()
-        if not listed:
-            return None
-        job = draw.choice(sorted(listed))
-        running = sum(_job(pid) == job for pid in doing)
-        sent = ["scancel", "--signal=KILL", job] if kind == "job" else ["scontrol", "requeue", job]
-        return None if subprocess.run(sent, capture_output=True).returncode else running
+            word = _WORKER[self.launcher]
+            return {one.pid: int(one.pid in doing) for one in self._processes() if word in _words(one)}
+        jobs = [_job(pid) for pid in doing]
+        return {job: jobs.count(job) for job in _listed("-t", "RUNNING")}
 
     def left(self) -> set[tuple[int, float]]:
         """All that is there, when nothing should be: processes, by pid and birth, and jobs, which have none."""
-        jobs = (
-            subprocess.run([*_SQUEUE, "-o", "%A"], capture_output=True, text=True).stdout.split() if self._slurm else []
-        )
-        return {(one.pid, one.create_time()) for one in self._processes()} | {(int(job), 0.0) for job in jobs}
+        jobs = _listed() if self.launcher == "slurm" else []
+        return {(one.pid, one.create_time()) for one in self._processes()} | {(job, 0.0) for job in jobs}
 
     def strays(self, command: int) -> set[tuple[int, float]]:
         """What does not descend from a living command."""
@@ -68,10 +69,6 @@ class Victims:
             own = {command, *(one.pid for one in root.children(recursive=True))}
             return {one for one in self.left() if one[0] not in own}
         return set()
-
-    @property
-    def _slurm(self) -> bool:
-        return self.launcher == "slurm"
 
     def _processes(self) -> list[psutil.Process]:
         """Those that live in the command's folder."""
@@ -97,7 +94,13 @@ def _words(process: psutil.Process) -> str:
     return ""
 
 
-def _job(pid: int) -> str:
-    with suppress(psutil.Error):
-        return psutil.Process(pid).environ().get("SLURM_JOB_ID", "")
-    return ""
+def _job(pid: int) -> int:
+    with suppress(psutil.Error, ValueError):
+        return int(psutil.Process(pid).environ().get("SLURM_JOB_ID", ""))
+    return 0
+
+
+def _listed(*which: str) -> list[int]:
+    """Jobs of the study that Slurm knows."""
+    asked = ["squeue", "-h", "-n", "faults", "-o", "%A", *which]
+    return [int(job) for job in subprocess.run(asked, capture_output=True, text=True).stdout.split()]

@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from transferlab.launching.pool import Died, Pool
@@ -81,6 +84,29 @@ def test_one_that_dies_between_two_tasks_costs_the_next_alone() -> None:
 def wait_for_a_zombie(pool: Pool) -> None:
     (worker,) = pool._workers
     worker.process.join()
+
+
+def weighed(_weight: bytes, task: str, tell: Callable[[object], None]) -> None:
+    work(task, tell)
+
+
+def test_one_that_dies_as_it_starts_costs_its_task_alone() -> None:
+    killer = threading.Thread(target=kill_the_first_that_starts)
+    killer.start()
+    with Pool(1, partial(weighed, bytes(1_000_000))) as pool:
+        told = list(pool.told(deque(["a", "b"])))
+    killer.join()
+    assert isinstance(told[0][1], Died)
+    assert told[-1] == ("b", "B")
+
+
+def kill_the_first_that_starts() -> None:
+    for _ in range(6000):
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+                return
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

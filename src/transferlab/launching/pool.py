@@ -97,9 +97,12 @@ class Pool(Generic[Task]):
             return None
         spawn = get_context("spawn")
         ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=_main, args=(self.work, theirs))
+        process = spawn.Process(target=_main, args=(theirs,))
         process.start()
         theirs.close()
+        # not among the arguments: what fills their pipe would never be written for one that is killed as it starts
+        with suppress(OSError):
+            ours.send(self.work)
         self._workers.append(_Worker(process, ours))
         return self._workers[-1]
 
@@ -125,7 +128,7 @@ class Pool(Generic[Task]):
         yield worker.task, Died(_how(worker.process.exitcode or 0))
 
 
-def _main(work: Callable[[Any, Tell], None], connection: Connection) -> None:
+def _main(connection: Connection) -> None:
     """What a process does until its parent closes the connection or dies."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C is the parent's, which passes it on once
@@ -137,6 +140,7 @@ def _main(work: Callable[[Any, Tell], None], connection: Connection) -> None:
             connection.send(message)
 
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
+        work = connection.recv()
         while True:
             work(connection.recv(), tell)
             tell(_DONE)
