@@ -4,9 +4,10 @@
     ray     likewise, under Ray
     slurm   also jobs of Slurm get SIGKILL, or go back to the queue; needs a Slurm that answers, with accounting
 
-Half of the runs are linear probes whose activations are kept, half are L2-SP; all start from one pretraining, which may
-be killed too. The same study is made in peace, in one process. Kills come after so many finished runs, drawn by a seed;
-three quarters of them wait until they hit a run.
+Half of the runs are L2-SP, half are linear probes whose activations are kept (fine-tuning under Slurm, where the probes
+of a job are trained together, to round-off). All start from one pretraining, which may be killed too. The same study is
+made in peace, in one process. Kills come after so many finished runs, drawn by a seed; three quarters of them wait until
+they hit a run.
 The last line counts what was killed and what was found in the end; the status is 1 if anything was lost, done twice,
 different, half-written or left running.
 
@@ -33,7 +34,7 @@ WORDS += " source.pretrain.trainer.max_epochs=2"
 LAUNCHERS = {
     "joblib": "hydra/launcher=joblib hydra.launcher.n_jobs=2",
     "ray": "hydra/launcher=ray hydra.launcher.ray.init.num_cpus=2",
-    "slurm": "hydra/launcher=slurm hydra.launcher.poll_seconds=1 hydra.launcher.runs_per_job=2 "
+    "slurm": "hydra/launcher=slurm hydra.launcher.poll_seconds=1 hydra.launcher.runs_per_job=6 "
     "hydra.launcher.array_parallelism=2 hydra.launcher.name=faults",
 }
 PATIENCE = 90.0
@@ -51,8 +52,8 @@ def main(words=None) -> int:
     args = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(args.folder or place).resolve()
-        # seeds first: two probes in one job of Slurm's would be trained together, to round-off
-        study = [*WORDS.split(), f"seed=range({args.runs // 2})", "strategy=linear_probe,l2_sp"]
+        strategies = "full_finetune,l2_sp" if args.launcher == "slurm" else "linear_probe,l2_sp"
+        study = [*WORDS.split(), f"seed=range({args.runs // 2})", f"strategy={strategies}"]
         started(study, folder / "peace", "peace").wait()
         began = time.monotonic()
         told = under_fire([*study, *LAUNCHERS[args.launcher].split()], folder / args.launcher, args)

@@ -61,7 +61,7 @@ class Tasks(Generic[Task]):
         try:
             at_once = self._at_once()
             self._lines = Queue(actor_options={"num_cpus": 0, "max_restarts": -1})
-            self._do = self.ray.remote(max_retries=0, **self.remote)(_do)
+            self._do = self.ray.remote(max_retries=0, **self.remote)(_do).options(name="transferlab")
             self._work = self.ray.put(self.work)
         except BaseException:
             self.ray.shutdown()
