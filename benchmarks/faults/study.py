@@ -4,12 +4,11 @@
     ray     likewise, under Ray
     slurm   also jobs of Slurm get SIGKILL, or go back to the queue; needs a Slurm that answers, with accounting
 
-Half of the runs are L2-SP, half are linear probes whose activations are kept (fine-tuning under Slurm, where the probes
-of a job are trained together, to round-off). All start from one pretraining, which may be killed too. The same study is
-made in peace, in one process. Kills come after so many finished runs, drawn by a seed; three quarters of them wait until
-they hit a run.
-The last line counts what was killed and what was found in the end; the status is 1 if anything was lost, done twice,
-different, half-written or left running.
+Half of the runs are L2-SP, half are linear probes whose activations are kept (fine-tuning under Slurm, where the
+probes of a job are trained together, to round-off). All start from one pretraining, which may be killed too. The same
+study is made in peace, in one process. Kills come after so many finished runs, drawn by a seed; three quarters wait
+until they hit a run. The last line counts what was killed and what was found in the end; the status is 1 if anything
+was lost, done twice, different, half-written or left running.
 
     python benchmarks/faults/study.py --launcher joblib --runs 60 --kills 20 --seed 0 [--folder DIR]
 """

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,8 @@ KINDS = {
     "ray": {"worker": 3, "parent": 1},
     "slurm": {"worker": 1, "job": 1, "requeue": 1, "parent": 1},
 }
+DYING = 15.0
+"""Seconds within which nothing is killed again: it may still be listed."""
 # a word by which processes that do runs are known
 _WORKER = {"joblib": "spawn_main", "ray": "ray::transferlab", "slurm": "submitit.core._submit"}
 
@@ -31,14 +34,18 @@ class Victims:
 
     def __init__(self, launcher: str, place: Path) -> None:
         self.launcher, self.place = launcher, place
+        self._dying: dict[int, float] = {}
 
     def killed(self, kill: Kill, command: subprocess.Popen, draw: random.Random) -> int | None:
         """Carry out a kill; how many runs were under way in its victim, or None where there is none to kill."""
         there = self._there(kill.kind, command.pid)
-        hit = {one: doing for one, doing in there.items() if doing or not kill.doing}
+        now = time.monotonic()
+        living = {one: doing for one, doing in there.items() if now - self._dying.get(one, -DYING) >= DYING}
+        hit = {one: doing for one, doing in living.items() if doing or not kill.doing}
         if not hit:
             return None
         victim = draw.choice(sorted(hit))
+        self._dying[victim] = now
         if kill.kind in ("job", "requeue"):
             sent = ["scancel", "--signal=KILL"] if kill.kind == "job" else ["scontrol", "requeue"]
             return None if subprocess.run([*sent, str(victim)], capture_output=True).returncode else hit[victim]
