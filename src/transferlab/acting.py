@@ -79,7 +79,8 @@ class Listening(Callback):
         """Let it decide about the next epoch."""
         if self.listener is not None:
             module = cast(TransferModule, pl_module)
-            self.listener.listen(module.stages, self._rows()[-1], self._norms(module.backbone))
+            row = trainer.strategy.broadcast(self._rows()[-1])  # all processes are to decide alike
+            self.listener.listen(module.stages, row, self._norms(module.backbone))
             for config in trainer.lr_scheduler_configs:
                 set_rates(cast(LambdaLR, config.scheduler))
         self._sums = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -30,6 +31,7 @@ from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule, start_random_state
 from transferlab.prefix.entering import PrefixCache
 from transferlab.prefix.settings import OFF, Settings
+from transferlab.processes.backend import Beside, listen
 from transferlab.selection.settings import Rules
 from transferlab.starting import carry_head, check_names, starter
 from transferlab.stepping import Epoch
@@ -187,8 +189,16 @@ def cache(config: DictConfig, whole: Mapping[str, Any], flops: Flops) -> PrefixC
     return PrefixCache(chosen, Path(config.paths.cache) / FOLDER, about, flops)
 
 
-def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback]) -> Trainer:
+def trainer(
+    config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback], others: ClusterEnvironment | None = None
+) -> Trainer:
     """Lightning's Trainer, which after each epoch overwrites one checkpoint to resume from.
+
+    Args:
+        config: of the run.
+        checkpoint: its file.
+        callbacks: to be called before it is written.
+        others: among which processes this one is; None: there is one.
 
     Raises:
         InputError: no epochs, or settings that Lightning refuses.
@@ -201,8 +211,10 @@ def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback])
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
+    beside = {} if others is None else {"strategy": Beside(others, str(config.trainer.strategy))}
     built: Trainer = build(
         _lightnings(config.trainer),
+        **beside,
         callbacks=[*callbacks, resumable],
         logger=False,
         default_root_dir=str(checkpoint.parent),
@@ -212,7 +224,22 @@ def trainer(config: DictConfig, checkpoint: Path, callbacks: Sequence[Callback])
         use_distributed_sampler=False,
     )
     built.fit_loop.epoch_loop = Epoch(built, built.min_steps, built.max_steps)
+    if others is not None:
+        listen(built)
     return built
+
+
+def alone(config: DictConfig, fitted: Trainer, callbacks: Sequence[Callback]) -> Trainer:
+    """What measures when the fit is over, in this process: its trainer, or one of its own where there were several."""
+    if fitted.world_size == 1:
+        return fitted
+    device = fitted.strategy.root_device
+    own = copy.deepcopy(config)
+    with open_dict(own):
+        own.trainer.update(devices=1 if device.index is None else [device.index], num_nodes=1, strategy="auto")
+    found = trainer(own, Path(fitted.default_root_dir) / results.RESUME, callbacks)
+    found.logger = fitted.logger
+    return found
 
 
 class _Resumable(ModelCheckpoint):

@@ -61,6 +61,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     # on a machine of a cluster: a run of one process needs no srun, and one of several is not begun without
     warnings.filterwarnings("ignore", message="The `srun` command is available")
+    # of a kernel with one channel, whose layout has two names; it is copied
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 

@@ -1,13 +1,14 @@
 """The single jobs of a command: their words, their configs, and a launch of chosen ones. No torch."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from transferlab import migrations
 from transferlab.composing import Composer, Plan, is_listed, values
@@ -80,3 +81,17 @@ def launch(composer: Composer, job: TaskFunction, hydra: Sequence[str], jobs: Se
         for done in launcher.launch(batch, initial_job_idx=first):
             _ = done.return_value  # raises what the job raised
     callbacks.on_multirun_end(config=master, config_name=composer.config_name)
+
+
+def settled(config: DictConfig) -> DictConfig:
+    """The config with values in place of what only Hydra knows, and only while this job is its own; in place."""
+    _settle(config, OmegaConf.to_container(config))
+    return config
+
+
+def _settle(node: DictConfig | ListConfig, raw: Any) -> None:
+    for key, words in raw.items() if isinstance(raw, dict) else enumerate(raw):
+        if isinstance(words, dict | list):
+            _settle(node[key], words)
+        elif isinstance(words, str) and "${hydra:" in words:
+            node[key] = node[key]

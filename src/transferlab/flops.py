@@ -29,7 +29,8 @@ class Flops(Callback):
     so a batch of the source beside the target's counts as part of what a target sample costs. Not included: the
     optimiser's step, evaluation, and the source's pretraining, whose record has a count of its own. The measured step
     is an ordinary one of the run, the first of the first epoch in which the set trains; the counter looks on. What
-    samples that come from the cache have behind them counts as if it were done, by sample where all are of one size.
+    samples that come from the cache have behind them counts as if it were done, by sample where all are of one size. Of
+    several processes the first one's operations count for each.
     State travels in the checkpoint.
     """
 
@@ -69,7 +70,7 @@ class Flops(Callback):
         if counter.error is not None or not counter.get_total_flops():
             self._give_up(counter.error or "torch's counter has no formula for any operation of this model")
             return
-        step = int(counter.get_total_flops()) + _passed(pl_module) - self._passed
+        step = (int(counter.get_total_flops()) + _passed(pl_module) - self._passed) * trainer.world_size
         self.sets[_stages(pl_module)] = {"step": step, "batch": 0, "samples": 0}
 
     def on_train_batch_end(

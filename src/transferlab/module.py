@@ -19,13 +19,17 @@ from transferlab.losses.base import Observation, Step, TransferLoss
 from transferlab.losses.teacher import Lessons, Teacher
 from transferlab.optim import BuildOptimizer, Schedule, learning_rate, parameter_groups
 from transferlab.seeding import derive
+from transferlab.shares import Share
 from transferlab.strategy import Strategy
 from transferlab.tasks import base
 from transferlab.tasks.base import Task
-from transferlab.values import Value
+from transferlab.values import Value, samples
 
 Batch: TypeAlias = Mapping[str, Any]
 """By domain inputs x as the backbone takes them and labels y (B, ...); under `TAUGHT` what teachers made of them."""
+
+Observe: TypeAlias = Callable[[Value, Tensor], Observation]
+"""Sends inputs and labels of one domain's batch through the net."""
 
 CHECK_EVERY = 50
 """How many steps may pass before a NaN is noticed; reading a loss makes an accelerator wait."""
@@ -73,7 +77,9 @@ class TransferModule(LightningModule):
         self._steps = 1
         self._sums: dict[str, Tensor] = {}
         self._seen = 0
-        self._metrics = nn.ModuleDict({f"{split}_metrics": task.metrics(outputs) for split in ("val", "test")})
+        self._metrics = nn.ModuleDict(
+            {f"{split}_metrics": base.own(task.metrics(outputs)) for split in ("val", "test")}
+        )
         self.beside: Callable[[], Mapping[str, Tensor]] = dict
         """Reads what a checkpoint leaves out."""
         # asked here once so that a wrong schedule ends the run before the first step
@@ -161,21 +167,45 @@ class TransferModule(LightningModule):
         features, activations, outputs = base.observe(self.backbone, self.head, x, self.strategy.activations)
         return Observation(x, y, activations, features, outputs)
 
+    def _divided(self, batch_idx: int) -> Observe:
+        """Sends this process's share of a batch through the net, and gives what became of the whole.
+
+        What the net draws differs from process to process; what losses draw afterwards does not.
+        """
+        process, processes = self.trainer.global_rank, self.trainer.world_size
+        devices = [] if self.device.type == "cpu" else [self.device]
+
+        def observe(x: Value, y: Tensor) -> Observation:
+            share = Share(process, processes, samples(x))
+            if share.is_whole:
+                return self.observe(x, y)
+            with torch.random.fork_rng(devices, device_type=self.device.type):
+                torch.manual_seed(derive(self.seed, "epoch", self.current_epoch, "batch", batch_idx, process))
+                found = self.observe(share.of(x), cast(Tensor, share.of(y)))
+            whole = (share.together(part) for part in (found.activations, found.features, found.outputs))
+            return Observation(x, y, *whole)
+
+        return observe
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The task loss on labels of the target plus each transfer loss times its weight; every term is logged."""
-        terms = self.terms(batch, self.progress_at(self.global_step))
+        progress = self.progress_at(self.global_step)
+        several = self.trainer.world_size > 1
+        terms = self.terms(batch, progress, self._divided(batch_idx)) if several else self.terms(batch, progress)
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         self._count(terms, size(batch), batch_idx)
         return total
 
-    def terms(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def terms(self, batch: Batch, progress: float, observe: Observe | None = None) -> dict[str, Tensor]:
         """The task loss as `task` where the batch has labels of the target, and each transfer loss times its weight.
 
         Args:
             batch: as it is trained on.
             progress: share of training, in [0, 1).
+            observe: sends a domain's batch through the net; None: as a whole.
         """
-        observed = {domain: self.observe(*pair) for domain, pair in batch.items() if domain != TAUGHT}
+        observe = observe or self.observe
+        observed = {domain: observe(*pair) for domain, pair in batch.items() if domain != TAUGHT}
         target = observed.get("target")
         teachers = cast(Mapping[str, Teacher], self.teachers)
         asked = target or observed.get("unlabeled") or next(iter(observed.values()))

@@ -59,7 +59,7 @@ class Oracle(Callback):
             InputError: the task does not measure the metric.
         """
         net = cast(Net, pl_module)
-        self._metrics = net.task.metrics(self.outputs).to(pl_module.device)
+        self._metrics = base.own(net.task.metrics(self.outputs)).to(pl_module.device)
         self._batches = cast(Any, trainer).datamodule.test_dataloader()
         known = ["test/loss", *(f"test/{name}" for name in self._metrics)]
         if self.metric not in known:

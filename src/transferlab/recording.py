@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from transferlab import building, results, runtime
 from transferlab.environment import environment, peak_memory
 from transferlab.errors import DivergedError, plain
+from transferlab.processes import counting
 from transferlab.pulse import Pulse
 from transferlab.record import begin, summary
 from transferlab.results import Record
@@ -19,7 +20,8 @@ from transferlab.tracking import Tracker
 def begun(config: DictConfig, folder: Path, pulse: Pulse) -> tuple[Tracker, Record]:
     """A tracker and a record for a run that begins now, whose sign of life tells of its epochs."""
     tracker: Tracker = building.build(config.tracker)
-    record = begin(config, folder, environment(config.trainer.accelerator))
+    processes = {"processes": counting.count(config.trainer)}
+    record = begin(config, folder, environment(config.trainer.accelerator) | processes)
     pulse.follow(record, config.trainer.max_epochs)
     return tracker, record
 
@@ -54,7 +56,7 @@ def until_end(config: DictConfig, folder: Path, tracker: Tracker, record: Record
 @contextmanager
 def computing(config: DictConfig, record: Record) -> Iterator[None]:
     """Within, the machine is used as the run's trainer says; the record says how."""
-    with runtime.threads(config.trainer.threads) as threads:
+    with runtime.threads(config.trainer.threads, counting.on_this_machine(config.trainer)) as threads:
         kept = runtime.allocator(config.trainer.allocator)
         runtime.without_accelerators()
         record["environment"]["threads"] = threads

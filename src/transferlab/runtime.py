@@ -99,19 +99,20 @@ def channels_last(module: nn.Module, backbone: Backbone, chosen: bool | str, on_
 
 
 @contextmanager
-def threads(chosen: int | str) -> Iterator[int]:
+def threads(chosen: int | str, processes: int = 1) -> Iterator[int]:
     """Within, torch computes an operation on so many threads; afterwards on as many as before.
 
     Args:
         chosen: a number, or `auto`: as many as torch has, which reads OMP_NUM_THREADS, but no more than the cores that
             the process may use by now, as launchers that start several processes bind them.
+        processes: of the run among which these cores are divided.
 
     Raises:
         InputError: neither.
     """
     before = torch.get_num_threads()
     if chosen == "auto":
-        chosen = min(before, usable_cores())
+        chosen = min(before, max(usable_cores() // processes, 1))
     if not isinstance(chosen, int) or isinstance(chosen, bool) or chosen < 1:
         raise InputError(f"trainer.threads={chosen}: auto, or a whole number from 1 on")
     if chosen != before:

@@ -20,7 +20,7 @@ from transferlab.data.samples import Splits
 from transferlab.data.sets import PARTS
 from transferlab.data.target import Parts, describe, sizes
 from transferlab.diagnostics.watch import Watch
-from transferlab.environment import quiet
+from transferlab.environment import environment, quiet
 from transferlab.errors import DivergedError, InputError, unknown
 from transferlab.fitting import fit, rehearse
 from transferlab.flops import Flops
@@ -30,7 +30,11 @@ from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
 from transferlab.probing.adapting import adapt
 from transferlab.probing.solving import solve
-from transferlab.record import title
+from transferlab.processes import joining
+from transferlab.processes.base import Company
+from transferlab.processes.counting import check_divided
+from transferlab.processes.outside import Outside
+from transferlab.record import begin, title
 from transferlab.results import Record
 from transferlab.retelling import retell
 from transferlab.scoring import Tested
@@ -38,7 +42,7 @@ from transferlab.selection.rules import Rule, Unseen, is_oracle, name
 from transferlab.solver import LBFGS
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
-from transferlab.tracking import Tracker
+from transferlab.tracking import NoTracker, Tracker
 from transferlab.training import Run, Watching
 from transferlab.trust import check_located_targets
 from transferlab.unchanged import Unchanged
@@ -56,6 +60,14 @@ def run(config: DictConfig) -> Record:
     check_located_targets(config)
     quiet()
     folder = results.folder(config)
+    with joining.company(config.trainer, folder, beside) as company:
+        if isinstance(company, Outside) and not company.is_first:
+            return _served(company, folder)
+        return _written(config, folder, company)
+
+
+def _written(config: DictConfig, folder: Path, company: Company) -> Record:
+    """The run, by the process that writes of it."""
     with results.held(folder, f"waiting for another process that does {title(config)} ({folder})") as pulse:
         assert pulse is not None
         record = results.read(folder)
@@ -66,18 +78,46 @@ def run(config: DictConfig) -> Record:
         results.write_config(folder, record["config"])
         results.write(folder, record)
         with recording.until_end(config, folder, tracker, record):
-            run = prepared(config, folder, tracker, record)
+            run = prepared(config, folder, tracker, record, company=company)
             run.trainer.logger = tracker.start(run.card())
             scored, solver = None, run.module.strategy.solver
             try:
                 if solver is None:
-                    fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title)
+                    company.call(joining.bare(config), folder)
+                    with company.together():
+                        fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title)
                 else:
                     scored = solve(run, solver) if isinstance(solver, LBFGS) else adapt(run, solver)
             finally:
                 run.fitted()
+            run.trainer = building.alone(config, run.trainer, run.watching.callbacks)
             run.settle(scored)
         return record
+
+
+def beside(config: DictConfig, folder: Path, company: Company) -> None:
+    """Train in a run that another process writes of."""
+    quiet()
+    record = begin(config, folder, environment(config.trainer.accelerator))
+    with recording.computing(config, record):
+        run = prepared(config, folder, NoTracker(), record, company=company)
+        with company.together():
+            fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title)
+
+
+def _served(company: Outside, folder: Path) -> Record:
+    """What the first process made of a run.
+
+    Raises:
+        InputError: nothing.
+    """
+    record = results.read(folder)
+    if not results.is_over(record):
+        company.serve(folder, beside)
+        record = results.read(folder)
+    if record is None:
+        raise InputError(f"the first process wrote nothing of {folder}: its message says why")
+    return record
 
 
 @dataclass(frozen=True)
@@ -95,7 +135,14 @@ class Common:
     described: dict[str, Mapping[str, object]] = field(default_factory=dict)
 
 
-def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record, common: Common | None = None) -> Run:
+def prepared(
+    config: DictConfig,
+    folder: Path,
+    tracker: Tracker,
+    record: Record,
+    common: Common | None = None,
+    company: Company | None = None,
+) -> Run:
     """Everything up to the first step; a source that is to be pretrained, is.
 
     Args:
@@ -104,10 +151,14 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
         tracker: for it.
         record: is told of the data and of how it will be computed.
         common: to other runs too; None: there are none.
+        company: of this process; None: there is no other.
     """
     common = common or Common()
     start_random_state(config.seed, "build")
     strategy: Strategy = building.build(config.strategy)
+    others = company.environment if company is not None else None
+    if others is not None:
+        check_divided(config, strategy.solver is not None)
     task: Task = building.build(config.task)
     from_source = pretraining.starts_from_source(config, strategy.start)
     whole = results.portable(config)
@@ -119,7 +170,7 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     backbone = shared or building.net(config, task)
     diagnostics = building.diagnostics(config)
     watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, from_source)
-    trainer = building.trainer(config, folder / results.RESUME, watching.callbacks)
+    trainer = building.trainer(config, folder / results.RESUME, watching.callbacks, others)
 
     def assembled(weights: str | None = None) -> TransferModule:
         teachers = teaching.teachers(config, strategy, backbone, task, building.inputs(config).example(2), weights)
@@ -171,7 +222,8 @@ def prepared(config: DictConfig, folder: Path, tracker: Tracker, record: Record,
     module.build_optimizer, chosen["fused"] = fused(module.build_optimizer, config.trainer.fused, on_cpu, unscales)
     module.build_optimizer = dp_sgd.attached(module)
     _log.info("%s", runtime.said(chosen))
-    duplicates = _source_duplicates(folder, parts, source_data, [source, *taught])
+    writes = trainer.is_global_zero
+    duplicates = _source_duplicates(folder, parts, source_data, [source, *taught]) if writes else None
     record["data"] = {
         **common.described[held],
         "source_weights": source,

@@ -8,6 +8,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 from transferlab.diagnostics.base import Look
 from transferlab.module import TransferModule
+from transferlab.tasks.base import own
 
 _BINS = 15  # Guo et al. 2017, table 1
 
@@ -26,7 +27,7 @@ def expected_calibration_error(probabilities: Tensor, y: Tensor, bins: int) -> f
         Between 0 and 1.
     """
     metric = MulticlassCalibrationError(probabilities.shape[1], n_bins=bins, norm="l1", validate_args=False)
-    metric = metric.to(probabilities.device)
+    metric = own(metric.to(probabilities.device))
     metric.update(probabilities, y)
     return float(metric.compute())
 

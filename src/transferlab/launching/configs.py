@@ -1,11 +1,12 @@
 """The configs of the jobs of a sweep, before the first starts. No torch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from transferlab.expanding import settled
 
 
 def composed(
@@ -35,14 +36,4 @@ def alone(configs: Sequence[DictConfig]) -> Iterator[DictConfig]:
     for config in configs:
         HydraConfig.instance().set_config(config)
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        _settle(own, OmegaConf.to_container(own))
-        yield own
-
-
-def _settle(node: DictConfig | ListConfig, raw: Any) -> None:
-    """Put values in place of what only Hydra knows, and only while this job is its own."""
-    for key, words in raw.items() if isinstance(raw, dict) else enumerate(raw):
-        if isinstance(words, dict | list):
-            _settle(node[key], words)
-        elif isinstance(words, str) and "${hydra:" in words:
-            node[key] = node[key]
+        yield settled(own)

@@ -8,10 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeAlias, TypeVar
+
+from transferlab.offspring import follow_parent, how
 
 Task = TypeVar("Task")
 Tell: TypeAlias = Callable[[Any], None]
@@ -125,14 +127,12 @@ class Pool(Generic[Task]):
         worker.process.join(PATIENCE)
         worker.process.kill()  # it closed its end and lives: it is of no use
         worker.process.join()
-        yield worker.task, Died(_how(worker.process.exitcode or 0))
+        yield worker.task, Died(how(worker.process.exitcode or 0))
 
 
 def _main(connection: Connection) -> None:
     """What a process does until its parent closes the connection or dies."""
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C is the parent's, which passes it on once
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()  # which passes Ctrl-C on, once
     one_at_a_time = threading.Lock()
 
     def tell(message: Any) -> None:
@@ -146,22 +146,8 @@ def _main(connection: Connection) -> None:
             tell(_DONE)
 
 
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
 def _interrupt(process: SpawnProcess) -> None:
     """Have a process end its task in order, where it can be told to."""
     if hasattr(os, "setpgrp") and process.pid is not None and process.exitcode is None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGINT)
-
-
-def _how(exitcode: int) -> str:
-    if exitcode >= 0:
-        return f"its process ended with status {exitcode}"
-    name = signal.Signals(-exitcode).name
-    return f"its process was ended by {name}" + (" (was memory short?)" if name == "SIGKILL" else "")

@@ -1,7 +1,6 @@
 """What a process does with the jobs that it is given: as Hydra's own launcher, but every line goes to the parent."""
 
 import logging
-import pickle
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from transferlab.launching.pool import Tell
+from transferlab.offspring import portable
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,4 @@ def _ended(number: int, returned: JobReturn) -> Ended:
         return Ended(number, returned)
     error = returned._return_value
     returned.return_value, returned.status = None, JobStatus.COMPLETED
-    return Ended(number, returned, _portable(error), "".join(traceback.format_exception(error)))
-
-
-def _portable(error: Exception) -> Exception:
-    """An error that can travel, the same if it can."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+    return Ended(number, returned, portable(error), "".join(traceback.format_exception(error)))

@@ -1,13 +1,15 @@
 """What a kind of problem brings to a run, and how a net's outputs come about."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from transferlab.backbones.base import Backbone
 from transferlab.values import Entered, Value
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Task(Protocol):
@@ -68,6 +70,18 @@ class Counting(Protocol):
 def counted(task: Task, y: Tensor) -> float:
     """What a batch's loss counts in the mean over several batches; of most tasks the number of samples."""
     return task.counted(y).item() if isinstance(task, Counting) else len(y)
+
+
+def own(metrics: M) -> M:
+    """Metrics, or one, that are of this process alone: each of several processes looks at all samples; in place."""
+    for part in metrics.modules():
+        if isinstance(part, Metric):
+            part.distributed_available_fn = _never
+    return metrics
+
+
+def _never() -> bool:
+    return False
 
 
 def observe(
