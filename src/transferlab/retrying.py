@@ -71,7 +71,7 @@ def retry(asked: Options) -> None:
     entries = studies.entries(study)
     left = [entry for entry in entries if entry.state in asked.only]
     if asked.dry_run:
-        show(left, "would run again")
+        show(left, [entry for entry in entries if entry.state not in asked.only], "would run again")
         return
     if not left:
         print(f"{study} has nothing to run again ({studies.tally(entries)})")

@@ -101,17 +101,26 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
     A config without a record, and a record that is half written, are of a run too, to be named and left out.
     """
-    seen: set[str] = set()
+    seen: set[tuple[int, int] | None] = set()
     for path, inside, files in os.walk(folder, followlinks=True):
         inside[:] = sorted(set(inside) - {_TRACKED})  # a comparison's own W&B run has a config too
-        real = os.path.realpath(path)
-        if real in seen:  # links may lead in a circle
+        node = _node(path)
+        if node in seen:  # links may lead in a circle
             inside.clear()
             continue
-        seen.add(real)
+        seen.add(node)
         if {"run.json", "config.yaml"} & {*files, *inside} or any(name.startswith(".run.json-") for name in files):
             inside.clear()
             yield Path(path)
+
+
+def _node(folder: str) -> tuple[int, int] | None:
+    """By what a folder is known, whatever its names; None: it has gone meanwhile."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _read(folder: Path, pretraining: bool) -> Run | LeftOut:

@@ -3,7 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ OVER = ("finished", "diverged")
 LEFT = ("failed", "interrupted", "missing")
 """What is to be run again, or for the first time."""
 STATES = (*OVER, "running", *LEFT, "unreadable")
+_AT_ONCE = 16
+"""Records that are read at once: a shared file system lets each wait, and several no longer than one."""
 
 
 @dataclass(frozen=True)
@@ -54,34 +58,50 @@ class Entry:
 
 
 class Ledger:
-    """The runs of a study, looked at as often as one likes; a record that is there already is read once.
+    """The runs of a study, each record opened once a look.
 
     Args:
         study: its folder.
+        again: whether it is looked at again and again; records of runs that are over are then read once.
     """
 
-    def __init__(self, study: Path) -> None:
-        self.study = study
+    def __init__(self, study: Path, again: bool = False) -> None:
+        self.study, self.again = study, again
         self._over: dict[str, tuple[int, Entry]] = {}
 
-    def look(self) -> list[Entry]:
+    def look(self, also: Iterable[plans.Planned] = ()) -> list[Entry]:
         """Every run, those that are missing too.
+
+        Args:
+            also: what a command is about to ask for, whatever the plans say.
 
         Raises:
             InputError: the folder has gone.
         """
-        asked = {run.folder.name: run for command in plans.read(self.study) for run in command.runs}
+        planned = (run for command in plans.read(self.study) for run in command.runs)
+        asked = {run.folder.name: run for run in (*planned, *also)}
         try:
             with os.scandir(self.study) as inside:
                 names = sorted(one.name for one in inside if one.is_dir() and one.name != plans.FOLDER)
         except OSError as error:
             raise InputError(f"the study's folder {self.study} cannot be read: {error.strerror}") from error
-        found = {name: entry for name in names if (entry := self._entry(name, asked.get(name))) is not None}
+        found = self._entries(names, asked)
         missing = [missed(run) for name, run in asked.items() if name not in found]
-        return [*found.values(), *missing]
+        return [*(found[name] for name in names if name in found), *missing]
+
+    def _entries(self, names: Sequence[str], asked: Mapping[str, plans.Planned]) -> dict[str, Entry]:
+        def read(part: Sequence[str]) -> dict[str, Entry]:
+            entries = ((name, self._entry(name, asked.get(name))) for name in part)
+            return {name: entry for name, entry in entries if entry is not None}
+
+        parts = [names[first::_AT_ONCE] for first in range(min(_AT_ONCE, len(names)))]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return dict(chain.from_iterable(part.items() for part in pool.map(read, parts)))
 
     def _entry(self, name: str, asked: plans.Planned | None) -> Entry | None:
         folder = self.study / name
+        if not self.again:
+            return entry(folder, asked)
         try:
             changed = os.stat(folder / "run.json").st_mtime_ns
         except OSError:

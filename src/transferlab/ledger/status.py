@@ -63,7 +63,7 @@ def status(asked: Options) -> None:
     if asked.study is None and len(several) > 1:
         console.print(_overview(several))
         return
-    ledger = Ledger(studies.folder(asked.study, asked.runs))
+    ledger = Ledger(studies.folder(asked.study, asked.runs), again=asked.watch)
     elsewhere = cache(lambda: others(ledger.study))
 
     def frame(entries: Sequence[Entry]) -> Group:
@@ -71,7 +71,7 @@ def status(asked: Options) -> None:
         title = Text(f"{ledger.study.name}, {studies.tally(entries)}")
         return Group(title, *([_table(entries, asked.all)] if _shown(entries) else []), *left)
 
-    entries = studies.entries(ledger.study)
+    entries = studies.some(ledger)
     if not asked.watch:
         console.print(frame(entries))
         return

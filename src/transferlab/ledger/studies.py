@@ -28,9 +28,18 @@ def entries(study: Path) -> list[Entry]:
     Raises:
         InputError: there are none.
     """
-    found = Ledger(study).look()
+    return some(Ledger(study))
+
+
+def some(ledger: Ledger) -> list[Entry]:
+    """The runs of a study, at the first look.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = ledger.look()
     if not found:
-        raise InputError(f"{study} has no runs: name a study, or its folder")
+        raise InputError(f"{ledger.study} has no runs: name a study, or its folder")
     return found
 
 
