@@ -30,6 +30,7 @@ OPTIONS = [
 # A part that no default of `train.yaml` names is put where a user puts it: with this strategy, under this key.
 PLACES = {
     "input": ("scratch", "input@backbone.input"),
+    "score": ("scratch", "+score"),
     "strategy/loss": ("scratch", "+strategy/loss@strategy.losses.{name}"),
     "strategy/teacher": ("kd", "+strategy/teacher@strategy.teachers.{name}"),
     "strategy/averaging": ("scratch", "+strategy/averaging"),

@@ -43,7 +43,28 @@ def data(config: DictConfig, strategy: Strategy, reconstructs: bool = False) -> 
         )
     target: Target = build(config.target)
     # a strategy that reads none of them takes as many steps as one that does
-    parts = target.parts(config.seed, "unlabeled" in reads or unused)
+    parts = cut(config, target, "unlabeled" in reads or unused, unused)
+    if "source" not in reads or config.source.data is None:
+        return parts, None
+    source = beside(config, target)
+    if strategy.shares_classes and not reconstructs and has_classes(source.train.y, source.classes):
+        parts, source = sharing(parts, source, target.label_space)
+    return parts, encoded_alike(source, parts)
+
+
+def cut(config: DictConfig, target: Target, unlabeled: bool = False, unused: bool = False) -> Parts:
+    """The target, cut.
+
+    Args:
+        config: of the run.
+        target: as it says.
+        unlabeled: whether inputs whose labels are not seen are wanted too.
+        unused: whether no label is trained on, though some are seen.
+
+    Raises:
+        InputError: what is wrong with it, or the source would show labels that are hidden in it.
+    """
+    parts = target.parts(config.seed, unlabeled)
     if parts.hides:
         _check_other_set(config)
     if unused:
@@ -52,16 +73,26 @@ def data(config: DictConfig, strategy: Strategy, reconstructs: bool = False) -> 
         if not isinstance(parts.train, Fitted):
             raise InputError("target.fitted_on=source: of these data nothing is fitted, only of tables")
         parts = parts.fitted_on(_source_training(config))
-    if "source" not in reads or config.source.data is None:
-        return parts, None
+    return parts
+
+
+def beside(config: DictConfig, target: Target) -> Splits:
+    """The data of a source that has some, cut like the target.
+
+    Raises:
+        InputError: it holds out samples that its own weights were trained on.
+    """
     whole: Splits = build(config.source.data)
     source = cut_alike(whole, target)
     if source.test is not None and whole.test is None:
         _check_held_out(config, target)
-    if strategy.shares_classes and not reconstructs and has_classes(source.train.y, source.classes):
-        parts, source = sharing(parts, source, target.label_space)
+    return source
+
+
+def encoded_alike(source: Splits, parts: Parts) -> Splits:
+    """A source whose encoding, where it is learned, is the target's."""
     held = None if source.test is None else fitted_on(source.test, parts.inputs)
-    return parts, replace(source, train=fitted_on(source.train, parts.inputs), test=held)
+    return replace(source, train=fitted_on(source.train, parts.inputs), test=held)
 
 
 def _check_other_set(config: DictConfig) -> None:

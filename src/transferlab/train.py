@@ -179,7 +179,7 @@ def prepared(
 
     pretrains = from_source and config.source.pretrain is not None
     recipe = pretraining.checked(config, record["config"]) if pretrains else None
-    source = _source_weights(config, recipe) if from_source and shared is not None else None
+    source = source_weights(config, recipe) if from_source and shared is not None else None
     # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
     module = assembled(source)
     measured = (*(module.measured if parts.val is not None else ()), *watching.appraiser.measured)
@@ -202,7 +202,7 @@ def prepared(
     before = time.perf_counter()
     exam = membership = None
     if from_source and shared is None:
-        source = _source_weights(config, recipe)
+        source = source_weights(config, recipe)
         backbone_weights.load(backbone, source)
     if source is not None and recipe is not None and watching.watch.examines:
         exam = teaching.exam(recipe, Path(source), backbone, data, task.dense)
@@ -282,7 +282,7 @@ def _check_validates(rule: Rule) -> None:
         )
 
 
-def _source_weights(config: DictConfig, recipe: DictConfig | None) -> str:
+def source_weights(config: DictConfig, recipe: DictConfig | None) -> str:
     """Where the source's weights lie; they are pretrained now if they are nowhere.
 
     Args:

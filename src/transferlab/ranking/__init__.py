@@ -1,0 +1,1 @@
+"""Sources and backbones ranked for a target before anything trains."""

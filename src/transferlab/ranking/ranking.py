@@ -1,0 +1,143 @@
+"""Every candidate scored on one target: the rows, in order, and how far the scores agree."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from transferlab import building
+from transferlab.environment import quiet
+from transferlab.errors import InputError, unknown
+from transferlab.ranking.asking import Asked, Entrant, LeftOut, Settings, chosen, read
+from transferlab.ranking.measuring import Measured, Score, measured
+from transferlab.ranking.seeing import Observer, Seen, identity
+
+_log = logging.getLogger(__name__)
+DISTANCE = "distance"
+"""The end of a score's name of which less is better."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate with its scores.
+
+    Attributes:
+        source: its name.
+        backbone: likewise.
+        measured: its scores.
+        samples: of the target that were scored.
+        source_samples: likewise of the source.
+        features: numbers that the net makes of a sample.
+        seconds: of the forward pass.
+        cached: whether there was none, as all was found in the cache.
+        config: what its scores come from.
+    """
+
+    source: str
+    backbone: str
+    measured: Measured
+    samples: int
+    source_samples: int
+    features: int
+    seconds: float
+    cached: bool
+    config: Mapping[str, Any]
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """By name."""
+        return self.measured.scores
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates in order, the best first.
+
+    Attributes:
+        target: its name.
+        settings: as it was asked for.
+        rows: those that lack the score that sorts are last.
+        left_out: what could not be scored.
+        config: of the first candidate's run: where runs lie, who tracks them.
+    """
+
+    target: str
+    settings: Settings
+    rows: Sequence[Row]
+    left_out: Sequence[LeftOut]
+    config: DictConfig
+
+    @property
+    def names(self) -> list[str]:
+        """The scores that some candidate has."""
+        return [name for name in self.rows[0].measured.order if any(name in row.scores for row in self.rows)]
+
+
+def rank(words: Sequence[str], config_dir: str | None = None) -> Ranking:
+    """Score every source on every backbone that words name, and sort them.
+
+    Args:
+        words: overrides as `transferlab rank` takes them: `source` and `backbone` as globs, else those of a run and the
+            keys of `conf/rank.yaml`.
+        config_dir: a folder of one's own configs.
+
+    Raises:
+        InputError: a word is wrong, or no candidate is left.
+    """
+    asked = read(words, config_dir)
+    settings, functions = asked.settings, _functions(asked)
+    sure = chosen("intervals", settings.intervals, functions) if settings.bootstrap else []
+    quiet()
+    observer, rows, left_out = Observer(settings.samples, settings.pretrain), [], list(asked.left_out)
+    for entrant in asked.entrants:
+        try:
+            seen = observer.see(entrant.config)
+        except InputError as error:
+            left_out.append(LeftOut(entrant.source, entrant.backbone, str(error)))
+            continue
+        rows.append(_row(entrant, seen, measured(seen.candidate, functions, settings.bootstrap, sure)))
+    if not rows:
+        raise InputError(
+            f"no candidate can be scored; {left_out[0].source} on {left_out[0].backbone}: {left_out[0].reason}"
+        )
+    config = asked.entrants[0].config
+    return Ranking(str(config.axes.target), settings, _sorted(rows, settings.by), left_out, config)
+
+
+def better(name: str, score: float) -> float:
+    """A score as a number of which more is better."""
+    return -score if name.endswith(DISTANCE) else score
+
+
+def _functions(asked: Asked) -> dict[str, Score]:
+    """The scores that are asked for, with their settings."""
+    settings = asked.settings
+    names = chosen("scores", settings.scores, map(str, asked.functions))
+    if settings.by not in names:
+        raise unknown("score (by)", settings.by, names)
+    return {name: building.build(asked.functions[name]) for name in names}
+
+
+def _row(entrant: Entrant, seen: Seen, found: Measured) -> Row:
+    candidate = seen.candidate
+    beside = 0 if candidate.source_features is None else len(candidate.source_features)
+    samples, features = candidate.features.shape
+    names = (entrant.source, entrant.backbone)
+    return Row(*names, found, samples, beside, features, seen.seconds, seen.cached, identity(entrant.config))
+
+
+def _sorted(rows: Sequence[Row], by: str) -> list[Row]:
+    """The best first, those without a score last.
+
+    Raises:
+        InputError: none has it.
+    """
+    if not any(by in row.scores for row in rows):
+        there = [name for name in rows[0].measured.order if any(name in row.scores for row in rows)]
+        raise InputError(f"by={by}: {rows[0].measured.missing[by]}; sort by one of {', '.join(there) or 'none'}")
+    have = [row for row in rows if by in row.scores]
+    lack = [row for row in rows if by not in row.scores]
+    # a sort keeps the order of equals, which is that of their names
+    return [*sorted(have, key=lambda row: -better(by, row.scores[by])), *lack]
