@@ -25,6 +25,7 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
   transferlab retry [STUDY|FOLDER]      run again what failed, was interrupted or is missing
   transferlab clean [STUDY|FOLDER]      remove failed and interrupted runs, and what killed ones left; asks first
   transferlab compare [STUDY|FOLDER]    the runs of a study, strategy by strategy
+  transferlab rank [KEY=VALUE ...]      which source and backbone fit a target, before anything trains
   transferlab soup [STUDY|FOLDER]       the weights of its finished runs averaged: soups
   transferlab sync [STUDY|FOLDER]       what its runs logged offline uploaded to W&B, each log once
   transferlab cache [check|clear]       activations kept for all runs: which there are, whether they are whole, away
@@ -38,6 +39,7 @@ _ROOMS = {
     "retry": "transferlab.retrying",
     "clean": "transferlab.ledger.clean",
     "compare": "transferlab.compare.command",
+    "rank": "transferlab.ranking.command",
     "soup": "transferlab.souping.command",
     "sync": "transferlab.syncing",
     "cache": "transferlab.cache.command",

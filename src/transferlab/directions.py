@@ -1,7 +1,7 @@
 """Which way a metric is better, by its name: whoever adds a metric of which less is better names it so. No torch."""
 
 # ends of names
-_LESS = ("loss", "error", "mse", "mae", "rmse", "perplexity")
+_LESS = ("loss", "error", "mse", "mae", "rmse", "perplexity", "distance")
 _SHARES = ("accuracy", "precision", "recall", "f1", "auroc", "iou", "map")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from transferlab import parsers
+from transferlab import parsers, scored
 from transferlab.compare import reading
 from transferlab.compare.reading import WANDB
 from transferlab.files import check_writable
@@ -82,7 +82,8 @@ def compare(asked: Options) -> None:
 
     study = records.arrange(reads(), places, asked.metric, asked.by, asked.where)
     gc.freeze()
-    found = comparison.analyse(study, asked.baseline, asked.by)
+    studies = {*(place for place in places if isinstance(place, Path)), *asked.runs.glob("*")}
+    found = comparison.analyse(study, asked.baseline, asked.by, scored.rankings(studies))
     out = asked.out or _folder(places)
     check_writable(out, "--out")
     console = Console(width=None if Console().is_terminal else 160)

@@ -1,13 +1,15 @@
 """From a study to everything that a comparison says of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from transferlab.compare import aggregate, budgets, curves, ranks, rules, table, verdicts
 from transferlab.compare.curves import Band, Key, Timeline
 from transferlab.compare.explain import diagnostics_of, winners
+from transferlab.compare.foretold import foretold
 from transferlab.compare.honesty import honest
 from transferlab.compare.metric import Metric
 from transferlab.compare.notes import notes_of, rule_notes
@@ -40,6 +42,7 @@ class Comparison:
         timelines: by setting and strategy, what trained when.
         efficiency: score against labels (`curves.efficiency`); empty for one budget.
         diagnostics: one row a strategy and diagnostic, of its last measured epoch (`explain.diagnostics_of`).
+        foretold: one row a target, strategy and score of transferability (`foretold.foretold`); empty without rankings.
         winners: a paragraph for each setting, by `source -> target, backbone`.
         notes: sentences on what to mind.
     """
@@ -60,17 +63,24 @@ class Comparison:
     timelines: Mapping[Key, Timeline]
     efficiency: pd.DataFrame
     diagnostics: pd.DataFrame
+    foretold: pd.DataFrame
     winners: Mapping[str, str]
     notes: tuple[str, ...]
 
 
-def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("strategy",)) -> Comparison:
+def analyse(
+    study: Study,
+    baseline: str | None = None,
+    by: tuple[str, ...] = ("strategy",),
+    rankings: Iterable[Mapping[str, Any]] = (),
+) -> Comparison:
     """Compare what was read.
 
     Args:
         study: as `records.load` gives it.
         baseline: a row; None: scratch, else the plainest there is.
         by: what the rows are.
+        rankings: of where the runs start, as `scored.rankings` gives them.
 
     Raises:
         InputError: no row is the baseline asked for.
@@ -108,6 +118,7 @@ def analyse(study: Study, baseline: str | None = None, by: tuple[str, ...] = ("s
         timelines=curves.timelines(runs, study.runs),
         efficiency=curves.efficiency(summary, runs, study.runs),
         diagnostics=measured,
+        foretold=foretold(study, rankings, metric.sign),
         winners=winners(summary, judged, measured, runs, metric, chosen),
         notes=(*notes_of(study, summary, chosen, baseline, left, metric), *rule_notes(ruled, judged_rules, study)),
     )

@@ -83,6 +83,7 @@ def numbers(comparison: Comparison) -> Iterator[tuple[str, str]]:
         "trials": comparison.trials,
         "efficiency": comparison.efficiency,
         "diagnostics": comparison.diagnostics,
+        "foretold": comparison.foretold,
         "runs": comparison.study.table,
         "left_out": pd.DataFrame(
             [(item.where, item.kind, item.reason) for item in comparison.study.left_out],

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from transferlab.compare.comparison import Comparison
 from transferlab.compare.reading import LeftOut
-from transferlab.compare.sheets.beyond import overall
+from transferlab.compare.sheets.beyond import foretold, overall
 from transferlab.compare.sheets.rules import rule_quality
 from transferlab.compare.sheets.scores import AGAINST, summary
 from transferlab.compare.sheets.sheet import Sheet
@@ -34,7 +34,7 @@ def show(comparison: Comparison, console: Console) -> None:
         comparison: as `comparison.analyse` gives it.
         console: of any width; columns are left out before a number is cut.
     """
-    for sheet in (*summary(comparison), *overall(comparison), *rule_quality(comparison)):
+    for sheet in (*summary(comparison), *overall(comparison), *rule_quality(comparison), *foretold(comparison)):
         _table(sheet, console)
     for setting, words in comparison.winners.items():
         console.print(Text(one_line(setting), style="bold"), soft_wrap=True)

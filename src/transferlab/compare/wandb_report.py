@@ -1,4 +1,4 @@
-"""A comparison in W&B: one run of the job type `compare`, beside the runs that it compares."""
+"""A comparison in W&B: one run of the job type `compare`, beside the runs that it compares; a ranking likewise."""
 
 import logging
 import os
@@ -29,6 +29,7 @@ def log(
     folder: Path,
     mode: str,
     timeout: float,
+    job_type: str = COMPARISON,
 ) -> Mapping[str, Any]:
     """Log a comparison; whatever W&B cannot do costs a warning, never the comparison.
 
@@ -43,6 +44,7 @@ def log(
         folder: where W&B keeps its own log.
         mode: `online`, `offline`, or `auto`: online where a key is set.
         timeout: seconds that an absent server may cost at each of start and finish.
+        job_type: of the W&B run.
 
     Returns:
         Kind, run id, mode, folder of the log below `folder`, and the address if it is online.
@@ -57,7 +59,7 @@ def log(
         project=project,
         entity=entity,
         group=study,
-        job_type=COMPARISON,
+        job_type=job_type,
         name=title,
         dir=folder,
         config={"study": study},

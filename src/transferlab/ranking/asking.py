@@ -144,10 +144,11 @@ def chosen(key: str, globs: str, names: Iterable[str]) -> list[str]:
 
 def _options(composer: Composer, axis: str, parsed: Sequence[Override]) -> list[str]:
     """The options of an axis that the words name, else the one of `conf/rank.yaml`; sorted."""
-    given = [value.strip("'\"") for one in parsed if one.key_or_group == axis for value in values(one)]
+    given = [one for one in parsed if one.key_or_group == axis]
     if not given:
         return [str(composer.config([]).hydra.runtime.choices[axis])]
-    return sorted(chosen(axis, ",".join(given), composer.options(axis)))
+    globs = ",".join(value.strip("'\"") for value in values(given[-1]))  # of two words for one key the later counts
+    return sorted(chosen(axis, globs, composer.options(axis)))
 
 
 def _fitting(composer: Composer, overrides: Sequence[Override], source: str, backbone: str) -> list[str]:

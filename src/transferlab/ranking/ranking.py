@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from transferlab import building
+from transferlab.directions import sign
 from transferlab.environment import quiet
 from transferlab.errors import InputError, unknown
 from transferlab.ranking.asking import Asked, Entrant, LeftOut, Settings, chosen, read
@@ -15,8 +16,6 @@ from transferlab.ranking.measuring import Measured, Score, measured
 from transferlab.ranking.seeing import Observer, Seen, identity
 
 _log = logging.getLogger(__name__)
-DISTANCE = "distance"
-"""The end of a score's name of which less is better."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,13 @@ class Row:
         """By name."""
         return self.measured.scores
 
+    @property
+    def said(self) -> str:
+        """What it took, in a few words."""
+        passed = "found in the cache" if self.cached else "passed through the net"
+        scored = sum(self.measured.seconds.values())
+        return f"{self.samples} samples {passed} in {self.seconds:.1f} s, {len(self.scores)} scores in {scored:.1f} s"
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -60,6 +66,7 @@ class Ranking:
         settings: as it was asked for.
         rows: those that lack the score that sorts are last.
         left_out: what could not be scored.
+        functions: the scores with their settings.
         config: of the first candidate's run: where runs lie, who tracks them.
     """
 
@@ -67,12 +74,18 @@ class Ranking:
     settings: Settings
     rows: Sequence[Row]
     left_out: Sequence[LeftOut]
+    functions: Mapping[str, Any]
     config: DictConfig
 
     @property
     def names(self) -> list[str]:
-        """The scores that some candidate has."""
-        return [name for name in self.rows[0].measured.order if any(name in row.scores for row in self.rows)]
+        """The scores that some candidate has, the one that sorts first."""
+        return there(self.rows, self.settings.by)
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The scores that no candidate has, and why the first has none."""
+        return {name: why for name, why in self.rows[0].measured.missing.items() if name not in self.names}
 
 
 def rank(words: Sequence[str], config_dir: str | None = None) -> Ranking:
@@ -91,24 +104,29 @@ def rank(words: Sequence[str], config_dir: str | None = None) -> Ranking:
     sure = chosen("intervals", settings.intervals, functions) if settings.bootstrap else []
     quiet()
     observer, rows, left_out = Observer(settings.samples, settings.pretrain), [], list(asked.left_out)
-    for entrant in asked.entrants:
+    reference = None if settings.reference is None else observer.see(_reference(asked)).candidate.features
+    for number, entrant in enumerate(asked.entrants, 1):
         try:
             seen = observer.see(entrant.config)
         except InputError as error:
             left_out.append(LeftOut(entrant.source, entrant.backbone, str(error)))
             continue
-        rows.append(_row(entrant, seen, measured(seen.candidate, functions, settings.bootstrap, sure)))
+        candidate = replace(seen.candidate, reference=reference)
+        rows.append(_row(entrant, seen, measured(candidate, functions, settings.bootstrap, sure)))
+        _log.info("[%d/%d] %s: %s", number, len(asked.entrants), entrant.name, rows[-1].said)
     if not rows:
         raise InputError(
             f"no candidate can be scored; {left_out[0].source} on {left_out[0].backbone}: {left_out[0].reason}"
         )
     config = asked.entrants[0].config
-    return Ranking(str(config.axes.target), settings, _sorted(rows, settings.by), left_out, config)
+    nodes = {name: OmegaConf.to_container(asked.functions[name]) for name in functions}
+    return Ranking(str(config.axes.target), settings, _sorted(rows, settings.by), left_out, nodes, config)
 
 
-def better(name: str, score: float) -> float:
-    """A score as a number of which more is better."""
-    return -score if name.endswith(DISTANCE) else score
+def there(rows: Sequence[Row], by: str) -> list[str]:
+    """The scores that some row has, `by` first."""
+    names = [name for row in rows for name in row.measured.order if name in row.scores]
+    return sorted(dict.fromkeys(names), key=lambda name: name != by)
 
 
 def _functions(asked: Asked) -> dict[str, Score]:
@@ -118,6 +136,18 @@ def _functions(asked: Asked) -> dict[str, Score]:
     if settings.by not in names:
         raise unknown("score (by)", settings.by, names)
     return {name: building.build(asked.functions[name]) for name in names}
+
+
+def _reference(asked: Asked) -> DictConfig:
+    """The config of the candidate with whose view others are compared.
+
+    Raises:
+        InputError: it is none of the candidates.
+    """
+    known = {entrant.name: entrant.config for entrant in asked.entrants}
+    if asked.settings.reference not in known:
+        raise unknown("candidate (reference)", str(asked.settings.reference), known)
+    return known[str(asked.settings.reference)]
 
 
 def _row(entrant: Entrant, seen: Seen, found: Measured) -> Row:
@@ -135,9 +165,9 @@ def _sorted(rows: Sequence[Row], by: str) -> list[Row]:
         InputError: none has it.
     """
     if not any(by in row.scores for row in rows):
-        there = [name for name in rows[0].measured.order if any(name in row.scores for row in rows)]
-        raise InputError(f"by={by}: {rows[0].measured.missing[by]}; sort by one of {', '.join(there) or 'none'}")
+        others = ", ".join(there(rows, by)) or "none that there is"
+        raise InputError(f"by={by}: {rows[0].measured.missing[by]}; sort by another: {others}")
     have = [row for row in rows if by in row.scores]
     lack = [row for row in rows if by not in row.scores]
     # a sort keeps the order of equals, which is that of their names
-    return [*sorted(have, key=lambda row: -better(by, row.scores[by])), *lack]
+    return [*sorted(have, key=lambda row: -sign(by) * row.scores[by]), *lack]

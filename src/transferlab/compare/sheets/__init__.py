@@ -3,7 +3,7 @@
 import pandas as pd
 
 from transferlab.compare.comparison import Comparison
-from transferlab.compare.sheets.beyond import diagnostics, left_out, overall, ranks
+from transferlab.compare.sheets.beyond import diagnostics, foretold, left_out, overall, ranks
 from transferlab.compare.sheets.costs import cost, efficiency, selection, tuning
 from transferlab.compare.sheets.rules import rule_quality, rules
 from transferlab.compare.sheets.scores import differences, scores, summary, verdicts
@@ -24,6 +24,7 @@ HEADINGS = {
     "rule_quality": "Selection rules against the oracle",
     "tuning": "Tuning",
     "efficiency": "Labels",
+    "foretold": "Scores of transferability",
     "diagnostics": "Diagnostics",
     "left_out": "Left out",
 }
@@ -41,6 +42,7 @@ _TOPICS = (
     rule_quality,
     tuning,
     efficiency,
+    foretold,
     diagnostics,
     left_out,
 )

@@ -13,6 +13,10 @@ _OVERALL = (
     "interval (Newcombe 2006); the mean rank, 1 is best."
 )
 _WHOLE = "whole net"
+_FORETOLD = (
+    "Weighted Kendall tau (Vigna 2015) of what each score of `transferlab rank` says of sources and backbones with the "
+    "mean score of the runs that start from them; 1 is the same order. Distances count as better where they are less."
+)
 
 
 def overall(comparison: Comparison) -> list[Sheet]:
@@ -56,6 +60,18 @@ def ranks(comparison: Comparison) -> list[Sheet]:
         f"{found.critical_difference:.2f}. Strategies that share a letter are not surely different."
     )
     return sheet("ranks", "Mean ranks", ("strategy", "rule", "mean rank", "alike"), rows, note, keep=4)
+
+
+def foretold(comparison: Comparison) -> list[Sheet]:
+    """How far scores that were taken before training put candidates in the order that they had after it."""
+    found = []
+    for target, group in comparison.foretold.groupby("target", sort=False):
+        rows = [
+            (row["score"], row["strategy"], ratio_text(row["tau"]), str(row["candidates"]))
+            for row in group.sort_values(["strategy", "tau"], ascending=[True, False]).to_dict("records")
+        ]
+        found += sheet("foretold", str(target), ("score", "strategy", "tau", "candidates"), rows, _FORETOLD, keep=4)
+    return found
 
 
 def diagnostics(comparison: Comparison) -> list[Sheet]:

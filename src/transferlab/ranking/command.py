@@ -1,0 +1,76 @@
+"""`transferlab rank`: score every candidate, show them, write them down, and tell W&B."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import configure_log
+from hydra.utils import get_class
+from rich.console import Console
+
+from transferlab import scored
+from transferlab.compare import wandb_report
+from transferlab.composing import Composer
+from transferlab.files import check_writable
+from transferlab.ranking import telling
+from transferlab.ranking.ranking import Ranking, rank
+
+JOB_TYPE = "rank"
+
+
+def carry_out(words: Sequence[str], config_dir: str | None) -> None:
+    """Rank what the words name.
+
+    Args:
+        words: as `ranking.rank` takes them.
+        config_dir: a folder of one's own configs.
+
+    Raises:
+        InputError: a word is wrong, no candidate is left, or nothing can be written.
+    """
+    with Composer("rank", config_dir) as composer:  # what is under way is told as by `train`
+        configure_log(composer.config([]).hydra.job_logging)
+    ranking = rank(words, config_dir)
+    folder = place(ranking)
+    check_writable(folder)
+    console = Console(width=None if Console().is_terminal else 160)
+    telling.show(ranking, console)
+    files = telling.write(ranking, folder)
+    told = {"all": f"{folder} ({len(files)} files)"}
+    if (where := log(ranking, files, folder)) is not None:
+        told["W&B"] = where
+    for what, where in told.items():
+        console.print(f"{what:6s} {where}", soft_wrap=True, markup=False, highlight=False)
+
+
+def place(ranking: Ranking) -> Path:
+    """`<study>/ranking/<id>`, the same for the same candidates and settings."""
+    study = Path(str(ranking.config.paths.runs)) / str(ranking.config.study)
+    return study / scored.FOLDER / scored.identity(telling.record(ranking))
+
+
+def log(ranking: Ranking, files: Sequence[Path], folder: Path) -> str | None:
+    """Log the tables as a W&B run of job type `rank`; where it went, None where `tracker=none`."""
+    from transferlab.tracking import WandbTracker
+
+    tracker = ranking.config.tracker
+    if get_class(tracker._target_) is not WandbTracker:
+        return None
+    told = wandb_report.log(
+        title=f"rank {ranking.target}",
+        project=str(tracker.project),
+        entity=tracker.entity,
+        study=str(ranking.config.study),
+        tables={
+            "ranking": telling.frame(ranking),
+            "agreement": telling.taus(ranking).rename_axis("score").reset_index(),
+        },
+        pictures=[],
+        files=files,
+        folder=folder,
+        mode=str(tracker.mode),
+        timeout=float(tracker.timeout),
+        job_type=JOB_TYPE,
+    )
+    return (
+        str(told.get("url") or folder / str(told["folder"])) if told.get("run_id") else "failed, see the warning above"
+    )
