@@ -13,7 +13,7 @@ from transferlab.errors import InputError
 from transferlab.results import Record
 
 PREFIX = "wandb:"
-COMPARISON = "compare"  # the job type of what `compare` itself leaves in W&B
+COMPARISON, RANKING = "compare", "rank"  # the job types of what `compare` and `rank` themselves leave in W&B
 _PAGE = 100  # runs a request
 _AT_ONCE = 8  # histories under way
 
@@ -23,7 +23,7 @@ def read(address: str, history: bool = True, timeout: float = 20) -> Iterator[tu
 
     One request for the login, one for the default entity where the address names none, one for each 100 runs with
     their configs and summaries, and one a run for its history (more where a server sends but a sample of it). Runs
-    of the job type `compare` are passed over. What W&B was never told is empty: `overrides`, `environment`.
+    of the job types `compare` and `rank` are passed over. What W&B was never told is empty: `overrides`, `environment`.
 
     Args:
         address: `wandb:entity/project`, `wandb:entity/project/group`, or `wandb:project` of the key's own entity.
@@ -46,7 +46,7 @@ def read(address: str, history: bool = True, timeout: float = 20) -> Iterator[tu
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             while page := list(islice(runs, _PAGE)):
                 _tidy(page)
-                ours = [run for run in page if run.job_type != COMPARISON]
+                ours = [run for run in page if run.job_type not in (COMPARISON, RANKING)]
                 yield from pool.map(lambda run: _read(run, history), ours)
 
 

@@ -159,7 +159,7 @@ def _fitting(composer: Composer, overrides: Sequence[Override], source: str, bac
     def has(key: str) -> bool:
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(plain, parent)
-        return isinstance(node, DictConfig) and name in node
+        return isinstance(node, DictConfig) and name in list(node)  # `in` the node itself is false of ???
 
     return [str(one.input_line) for one in overrides if one not in below or has(one.key_or_group)]
 

@@ -9,12 +9,11 @@ from rich.console import Console
 
 from transferlab import scored
 from transferlab.compare import wandb_report
+from transferlab.compare.wandb_runs import RANKING
 from transferlab.composing import Composer
 from transferlab.files import check_writable
 from transferlab.ranking import telling
 from transferlab.ranking.ranking import Ranking, rank
-
-JOB_TYPE = "rank"
 
 
 def carry_out(words: Sequence[str], config_dir: str | None) -> None:
@@ -28,7 +27,7 @@ def carry_out(words: Sequence[str], config_dir: str | None) -> None:
         InputError: a word is wrong, no candidate is left, or nothing can be written.
     """
     with Composer("rank", config_dir) as composer:  # what is under way is told as by `train`
-        configure_log(composer.config([]).hydra.job_logging)
+        configure_log(composer.config(["hydra.runtime.output_dir=."]).hydra.job_logging)
     ranking = rank(words, config_dir)
     folder = place(ranking)
     check_writable(folder)
@@ -69,7 +68,7 @@ def log(ranking: Ranking, files: Sequence[Path], folder: Path) -> str | None:
         folder=folder,
         mode=str(tracker.mode),
         timeout=float(tracker.timeout),
-        job_type=JOB_TYPE,
+        job_type=RANKING,
     )
     return (
         str(told.get("url") or folder / str(told["folder"])) if told.get("run_id") else "failed, see the warning above"
