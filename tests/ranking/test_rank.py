@@ -230,3 +230,10 @@ def test_files_say_the_same(here):
     text = (said["folder"] / "ranking.md").read_text()
     assert "| source | backbone | logme | gbc |" in text and "20 draws" in text
     assert list(said["folder"].glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_tasks_are_embedded_where_that_is_asked_for(here):
+    (row,) = ranked("embedded", "source=npz", "task2vec=20", "scores=logme,task2vec_distance", "bootstrap=0")["rows"]
+    assert 0 < row["scores"]["task2vec_distance"] < 1
+    (row,) = ranked("unembedded", "source=npz", "scores=logme,task2vec_distance", "bootstrap=0")["rows"]
+    assert "task2vec_distance" in row["missing"]

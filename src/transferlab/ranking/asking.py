@@ -30,12 +30,17 @@ class Settings:
     samples: int
     pretrain: bool
     reference: str | None
+    task2vec: int
     bootstrap: int
     intervals: str
 
     def __post_init__(self) -> None:
         if self.samples < 2:
             raise InputError(f"samples={self.samples}: at least 2 are scored")
+        if self.task2vec < 0:
+            raise InputError(
+                f"task2vec={self.task2vec}: 0, or how many samples of each side are passed forward and back"
+            )
         if self.bootstrap < 0 or self.bootstrap == 1:
             raise InputError(f"bootstrap={self.bootstrap}: 0, or at least 2 draws")
 

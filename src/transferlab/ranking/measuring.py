@@ -11,8 +11,9 @@ from transferlab.seeding import derive
 from transferlab.transferability.candidate import Array, Candidate, Labels
 
 Score = Callable[[Candidate], float]
-HELD_OUT = frozenset({"neighbours_accuracy", "probe_accuracy", "proxy_a_distance"})
-"""Scores that hold samples out: one that is drawn twice would be its own answer, so that they have no interval."""
+WITHOUT = frozenset({"neighbours_accuracy", "probe_accuracy", "proxy_a_distance", "task2vec_distance"})
+"""Scores that have no interval: those that hold samples out, as one that is drawn twice would be its own answer, and
+the one that reads no samples."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def measured(candidate: Candidate, functions: Mapping[str, Score], draws: int, s
             missing[name] = str(error)
             continue
         seconds[name] = time.perf_counter() - began
-        if draws and name in sure and name not in HELD_OUT:
+        if draws and name in sure and name not in WITHOUT:
             intervals[name] = interval(candidate, function, scores[name], draws)
     return Measured(scores, missing, intervals, seconds)
 

@@ -16,6 +16,7 @@ from transferlab.ranking.measuring import Measured, Score, measured
 from transferlab.ranking.seeing import Observer, Seen, identity
 
 _log = logging.getLogger(__name__)
+_EMBEDDED = "task2vec_distance"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def rank(words: Sequence[str], config_dir: str | None = None) -> Ranking:
     settings, functions = asked.settings, _functions(asked)
     sure = chosen("intervals", settings.intervals, functions) if settings.bootstrap else []
     quiet()
-    observer, rows, left_out = Observer(settings.samples, settings.pretrain), [], list(asked.left_out)
+    observer = Observer(settings.samples, settings.pretrain, settings.task2vec if _EMBEDDED in functions else 0)
+    rows, left_out = [], list(asked.left_out)
     reference = None if settings.reference is None else observer.see(_reference(asked)).candidate.features
     for number, entrant in enumerate(asked.entrants, 1):
         try:
@@ -155,6 +157,8 @@ def _row(entrant: Entrant, seen: Seen, found: Measured) -> Row:
     beside = 0 if candidate.source_features is None else len(candidate.source_features)
     samples, features = candidate.features.shape
     names = (entrant.source, entrant.backbone)
+    if _EMBEDDED in found.seconds:
+        found = replace(found, seconds={**found.seconds, _EMBEDDED: found.seconds[_EMBEDDED] + seen.embedding_seconds})
     return Row(*names, found, samples, beside, features, seen.seconds, seen.cached, identity(entrant.config))
 
 

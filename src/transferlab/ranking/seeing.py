@@ -29,6 +29,7 @@ from transferlab.module import start_random_state
 from transferlab.prefix.activations import Activations
 from transferlab.prefix.entering import PrefixCache
 from transferlab.prefix.inputs import Inputs
+from transferlab.ranking.embedding import embedding
 from transferlab.seeding import derive
 from transferlab.tasks.base import Task
 from transferlab.teaching import own_head
@@ -48,11 +49,13 @@ class Seen:
         candidate: what scores read.
         seconds: of reading samples and passing them through the net, or of finding what was passed before.
         cached: whether all of it was found in the cache.
+        embedding_seconds: of embedding both tasks.
     """
 
     candidate: Candidate
     seconds: float
     cached: bool
+    embedding_seconds: float
 
 
 class Observer:
@@ -61,10 +64,11 @@ class Observer:
     Args:
         samples: of the target, and of a source, at most.
         pretrain: whether a source whose own run is still to be done is trained now.
+        embedded: samples of each side by which tasks are embedded; 0: they are not.
     """
 
-    def __init__(self, samples: int, pretrain: bool) -> None:
-        self._samples, self._pretrain = samples, pretrain
+    def __init__(self, samples: int, pretrain: bool, embedded: int) -> None:
+        self._samples, self._pretrain, self._embedded = samples, pretrain, embedded
         self._targets: dict[str, Target] = {}
         self._sources: dict[str, Splits] = {}
 
@@ -111,7 +115,11 @@ class Observer:
             source_features=None if source is None else _exact(source[0]),
             source_labels=None if source is None else _classes(data.sets.domains["source"].y),
         )
-        return Seen(candidate, seconds, all(cached for _, cached in found.values()))
+        began = time.perf_counter()
+        if self._embedded:
+            candidate = _with_embeddings(candidate, backbone, inputs, own, self._embedded)
+        ready = all(cached for _, cached in found.values())
+        return Seen(candidate, seconds, ready, time.perf_counter() - began)
 
     def _data(self, config: DictConfig) -> TransferData:
         """Samples of the target and, where it has data, of the source; without what changes them in training."""
@@ -228,6 +236,16 @@ def _vectors(features: Any) -> Tensor:
     if not isinstance(features, Tensor) or features.ndim != 2:
         raise InputError("its features are not one vector a sample, which scores read: choose another backbone")
     return features.detach().cpu()
+
+
+def _with_embeddings(candidate: Candidate, backbone: Backbone, inputs: Inputs, own: str, samples: int) -> Candidate:
+    """With those of both tasks, where both have classes."""
+    source_features, source_labels = candidate.source_features, candidate.source_labels
+    target = embedding(backbone, inputs, own, candidate.features, candidate.labels, samples)
+    source = embedding(backbone, inputs, "source", source_features, source_labels, samples)
+    if target is None or source is None:
+        return candidate
+    return replace(candidate, embedding=target, source_embedding=source)
 
 
 def _exact(rows: Tensor) -> Array:

@@ -16,7 +16,7 @@ from transferlab.compare.markdown import escaped, table
 from transferlab.compare.sheets import Sheet
 from transferlab.directions import sign
 from transferlab.files import write_text
-from transferlab.ranking.measuring import HELD_OUT
+from transferlab.ranking.measuring import WITHOUT
 from transferlab.ranking.ranking import Ranking, Row
 
 _NAMES, _GAP, _NONE = 2, 3, "-"
@@ -157,8 +157,8 @@ def _method(ranking: Ranking) -> Sequence[str]:
     asked = ranking.settings
     draws = (
         f"Intervals are of 95 %, from {asked.bootstrap} draws of the samples with replacement within each class, the "
-        "same for all candidates; the draws' percentiles are set off from their mean. Scores that hold samples out "
-        f"have none ({', '.join(sorted(HELD_OUT))})."
+        "same for all candidates; the draws' percentiles are set off from their mean. Of some "
+        f"there are none ({', '.join(sorted(WITHOUT))})."
     )
     return (
         f"Up to {asked.samples} training samples of the target whose labels are seen, or, where none is, without; and "
