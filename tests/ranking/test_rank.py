@@ -148,7 +148,7 @@ def test_without_labels_what_reads_them_says_so(here, capsys):
     assert {"mean_distance", "mmd_distance", "frechet_distance"} <= row["scores"].keys()
     assert {"logme", "leep", "otdd_distance", "probe_accuracy"} <= row["missing"].keys()
     assert "reads labels of the target, and there are none" in row["missing"]["logme"]
-    assert "No logme" in capsys.readouterr().out
+    assert "logme, h_score" in capsys.readouterr().out
     assert cli.main(["rank", *words("source=npz", "target.labels=none")]) == 1
     assert "by=logme: score logme reads labels of the target" in capsys.readouterr().err
 
@@ -228,7 +228,7 @@ def test_files_say_the_same(here):
     low, high = said["rows"][0]["intervals"]["logme"]
     assert (float(rows[0]["logme_low"]), float(rows[0]["logme_high"])) == (low, high)
     text = (said["folder"] / "ranking.md").read_text()
-    assert "| source | backbone | logme | gbc |" in text and "20 draws" in text
+    assert "| source | backbone | logme | pass_seconds | scores_seconds | gbc |" in text and "20 draws" in text
     assert list(said["folder"].glob("wandb/offline-run-*/*.wandb"))
 
 

@@ -105,17 +105,19 @@ def taus(ranking: Ranking) -> pd.DataFrame:
 
 def candidates(ranking: Ranking) -> Sheet:
     """The candidates in order with all scores."""
+    by, *others = ranking.names
     rows = [
         (
             row.source,
             row.backbone,
-            *(_scored(row, name) for name in ranking.names),
+            _scored(row, by),
             f"{row.seconds:.1f}{' cached' if row.cached else ''}",
             f"{sum(row.measured.seconds.values()):.1f}",
+            *(_scored(row, name) for name in others),
         )
         for row in ranking.rows
     ]
-    columns = ("source", "backbone", *ranking.names, "seconds: forward", "scores")
+    columns = ("source", "backbone", by, "pass_seconds", "scores_seconds", *others)
     return Sheet("ranking", f"{ranking.target}, by {ranking.settings.by}", columns, tuple(rows), "")
 
 
@@ -148,8 +150,15 @@ def markdown(ranking: Ranking) -> str:
 
 
 def _said(ranking: Ranking) -> list[str]:
-    """What is missing, and why."""
-    lines = [f"No {name}: {why}" for name, why in ranking.missing.items()]
+    """What is missing, and why; scores that lack the same are named together."""
+    remedies = {
+        "linear_cka": "" if ranking.settings.reference else "set reference=SOURCE/BACKBONE, one of the candidates",
+        "task2vec_distance": "" if ranking.settings.task2vec else "set task2vec=100, or how many samples it may take",
+    }
+    reasons: dict[str, list[str]] = {}
+    for name, why in ranking.missing.items():
+        reasons.setdefault(remedies.get(name) or why.removeprefix(f"score {name} "), []).append(name)
+    lines = [f"No {', '.join(names)}: {why}" for why, names in reasons.items()]
     return [*lines, *(f"Left out: {one.source} on {one.backbone}: {one.reason}" for one in ranking.left_out)]
 
 
