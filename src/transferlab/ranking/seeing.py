@@ -167,21 +167,20 @@ class Observer:
         """Give the net its source's weights, as a run would; the source's classifier, where it has one."""
         if not pretraining.starts_from_source(config, "source"):
             return None
-        if not self._pretrain and config.source.pretrain is not None:
-            folder = results.folder(pretraining.config_of(config))
-            if not results.is_finished(folder):
+        recipe = None
+        if config.source.pretrain is not None:
+            recipe = pretraining.checked(config, results.written(config))
+            if not self._pretrain and not results.is_finished(folder := results.folder(recipe)):
                 raise InputError(
                     f"its own run is still to be done ({folder}) and pretrain=false: set pretrain=true, or train from "
                     "it once"
                 )
-        weights = source_weights(config)
+        weights = source_weights(config, recipe)
         backbone_weights.load(backbone, weights)
-        if config.source.pretrain is None:
+        if recipe is None:
             layer = backbone_weights.classifier(backbone, weights)
             return None if layer is None or layer.out_features < 2 else Answering(layer, None)
-        head, task = own_head(
-            pretraining.config_of(config), Path(weights), backbone, data.input.example(2), dense=False
-        )
+        head, task = own_head(recipe, Path(weights), backbone, data.input.example(2), dense=False)
         return None if head is None or tuple(getattr(head, "reads", ())) else Answering(head, task)
 
 
