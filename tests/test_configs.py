@@ -25,7 +25,7 @@ EVERY_YAML = sorted([*CONF.rglob("*.yaml"), *SWEEPS])
 OPTIONS = [
     (str(file.parent.relative_to(CONF)), file.stem)
     for file in sorted(CONF.rglob("*.yaml"))
-    if file.parent not in (CONF, CONF / "hydra") and not file.name.startswith("_")
+    if file.parent not in (CONF, CONF / "hydra", CONF / "strategy" / "search") and not file.name.startswith("_")
 ]
 # A part that no default of `train.yaml` names is put where a user puts it: with this strategy, under this key.
 PLACES = {
@@ -48,6 +48,7 @@ JOBS = {
     "loss_weight": (1, 3, 5 * 3),
     "shootout": (39, 3, 2),
     "learning_rate": (6, 3, 5),
+    "successive_halving": (6, 1, 1),  # searches, each of many trials
 }
 HYDRAS_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 
@@ -119,6 +120,8 @@ def test_an_option_composes_and_the_code_it_names_takes_its_values(composer: Com
     strategy, key = PLACES.get(group, ("scratch", group))
     key = key.format(name=name)
     choices = {"source": "none", "strategy": strategy, key: name}
+    if group.startswith("hydra/sweeper/"):
+        choices["hydra/sweeper"] = "optuna"
     config = composed(composer, **choices)
     assert config.hydra.runtime.choices[key.lstrip("+")] == name
     plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)

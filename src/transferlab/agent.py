@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from transferlab import connection
+from transferlab.composing import quoted
 from transferlab.errors import InputError
 
 _SWEEP, _FILE, _RUN = "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID"
@@ -109,7 +109,7 @@ def _hydras(key: str, text: str) -> str:
         value = text
     if isinstance(value, (list, tuple, dict, type(None))):
         return f"{key}={_written(value, key)}"
-    return f"{key}={text if _read(key, text) is not _NOTHING else _quoted(text)}"
+    return f"{key}={text if _read(key, text) is not _NOTHING else quoted(text)}"
 
 
 def _written(value: Any, key: str) -> str:
@@ -123,7 +123,7 @@ def _written(value: Any, key: str) -> str:
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{name}:{_written(item, key)}" for name, item in value.items()) + "}"
     if isinstance(value, str):
-        return value if _read(key, value) == value else _quoted(value)
+        return value if _read(key, value) == value else quoted(value)
     return str(value)
 
 
@@ -137,7 +137,3 @@ def _read(key: str, text: str) -> Any:
     except HydraException:
         return _NOTHING
     return _NOTHING if override.is_sweep_override() else override.value()
-
-
-def _quoted(text: str) -> str:
-    return str(QuotedString(text, Quote.single).with_quotes())

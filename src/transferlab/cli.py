@@ -51,6 +51,7 @@ transferlab train -m [KEY=A,B ...]      every combination of the listed values
   --cfg job          show the whole composed config, and run nothing
   --config-dir D     add a folder of your own configs
   --config-name N    start from N.yaml instead of train.yaml
+  --fresh N          after a search, run the best configuration of each strategy on N seeds that no trial had
   --dry-run          list the runs, how many are finished and the time left, and run nothing
   --trust PACKAGE    let _target_ name things of this Python package
   --debug            show the traceback of an error
@@ -105,6 +106,7 @@ def train(words: list[str]) -> None:
     from transferlab.composing import Composer, arguments
     from transferlab.files import check_writable
     from transferlab.ledger import plans, rehearsal
+    from transferlab.search.planning import fresh_seeds
     from transferlab.trust import trust
 
     if "--help" in words or "-h" in words:
@@ -115,12 +117,16 @@ def train(words: list[str]) -> None:
     words, trusted = _taken(words, "--trust")
     trust(trusted)
     words, dry = _without(words, "--dry-run")
+    words, fresh = _taken(words, "--fresh")
     args = arguments(words)
     if any(getattr(args, flag, None) for flag in _HYDRA_ONLY):
         jobs.show(args)
         return
     with Composer(args.config_name or "train", args.config_dir, args.config_path) as composer:
         plan = composer.check(args.overrides, multirun=args.multirun)
+        if fresh:
+            args.overrides.append(fresh_seeds(plan, fresh[-1]))
+            plan = composer.check(args.overrides, multirun=args.multirun)
         beside = twins.command(composer, plan)
         parts = [plan, *([composer.check(beside, multirun=True)] if beside else [])]
         more = sum(part.jobs for part in parts[1:])

@@ -16,7 +16,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -132,7 +132,7 @@ class Composer:
         parsed = self.parse(overrides)
         multirun, preset = self._preset(parsed, multirun)
         every = (*self.parse(preset), *parsed)
-        sweeps = {o.get_key_element(): values(o) for o in every if is_listed(o)}
+        sweeps = {o.get_key_element(): values(o) for o in every}
         if not multirun and (swept := [key for key, listed in sweeps.items() if len(listed) > 1]):
             raise InputError(f"{swept[0]} has several values: add -m to run them all")
         first = {key: listed[0] for key, listed in sweeps.items()}
@@ -149,7 +149,8 @@ class Composer:
             if self.is_group(key):
                 self._check_job({**first, key: value})
         study = Path(str(config.paths.runs)) / str(config.study) if "paths" in config else Path()
-        return Plan(prod(len(listed) for listed in sweeps.values()), multirun, study, config, every)
+        jobs = prod(len(sweeps[key]) for key in {o.get_key_element() for o in every if is_listed(o)})
+        return Plan(jobs, multirun, study, config, every)
 
     def _preset(self, overrides: Sequence[Override], multirun: bool) -> tuple[bool, list[str]]:
         """Whether the config is a sweep, and the part of its own sweep that the command line does not say anew."""
@@ -251,7 +252,14 @@ def is_listed(override: Override) -> bool:
 
 
 def values(override: Override) -> list[str]:
-    """The values of one override as written, one unless it is a sweep."""
+    """The values of one override as written, one unless it is a sweep; of an interval its two ends."""
+    if isinstance(sweep := override.value(), IntervalSweep):
+        return [str(sweep.start), str(sweep.end)]
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [override.get_value_element_as_str()]
+
+
+def quoted(text: str) -> str:
+    """A text as one value of an override, whatever is in it."""
+    return str(QuotedString(text, Quote.single).with_quotes())

@@ -23,6 +23,15 @@ class DivergedError(Exception):
         return cls("the weights became NaN or infinite in the last epoch")
 
 
+class PrunedError(Exception):
+    """A search broke the run off after an epoch, as others are ahead of it; the run is recorded as `pruned`."""
+
+    @classmethod
+    def after(cls, epochs: int, pruner: str) -> "PrunedError":
+        """So many epochs, which a pruner found to be enough."""
+        return cls(f"broken off after {epochs} {'epoch' if epochs == 1 else 'epochs'} by {pruner}")
+
+
 def plain(error: BaseException) -> str:
     """What an error says, without the traceback that a loader process wraps around it."""
     return str(error).rpartition("InputError: ")[2].strip() if "Original Traceback" in str(error) else str(error)

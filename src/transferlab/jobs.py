@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from transferlab.errors import DivergedError, InputError, plain
+from transferlab.errors import DivergedError, InputError, PrunedError, plain
 from transferlab.expanding import completed
 from transferlab.folders import shipped
 from transferlab.progress import Pace
@@ -19,6 +19,7 @@ _log = logging.getLogger("transferlab")
 _pace = Pace()
 _failures: list[Exception] = []
 _ahead: dict[Path, Record | Exception] = {}  # runs that a launcher trained before their jobs
+_AGAIN = {"failed": "trying again: %s failed before", "pruned": "beginning again: a search broke off %s before"}
 _PARENT = "TRANSFERLAB_PARENT"  # the process that reports the failures of the jobs it ran itself
 
 
@@ -77,23 +78,37 @@ def ahead(configs: Iterable[DictConfig]) -> None:
 
 
 def job(config: DictConfig) -> float | None:
-    """One job of Hydra's: skip what is done, else train; one line either way.
+    """One job of Hydra's: skip what is done, else train; one line either way, and our own search is told how it ended.
 
     Returns:
-        The selected epoch's validation score, for sweepers that search.
+        The selected epoch's validation score, for other sweepers that search.
     """
+    from transferlab import results
+    from transferlab.search import trials
+
+    completed(config)
+    try:
+        return _done(config)
+    finally:
+        if trials.is_one():
+            from transferlab.pruning import tell
+
+            tell(config, results.read(results.folder(config)))
+
+
+def _done(config: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from transferlab import agent, checks, results
     from transferlab.record import title
+    from transferlab.search import trials
 
-    completed(config)
     multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     number = int(HydraConfig.get().job.num) if multirun else 0
     folder = results.folder(config)
     before, ahead = results.read(folder), _ahead.pop(folder, None)
-    if ahead is None and before is not None and results.is_over(before):
+    if ahead is None and before is not None and (results.is_over(before) or trials.broke_off(before)):
         if agent.is_there():
             from transferlab.retelling import retell
 
@@ -101,8 +116,7 @@ def job(config: DictConfig) -> float | None:
         _log.info("%s", _pace.line(number, f"{before['status']} before, skipped: {title(config)} ({folder})"))
         return _score(before, config.task.metric)
     if ahead is None and before is not None:
-        told = "trying again: %s failed before" if before["status"] == "failed" else "going on: %s did not end before"
-        _log.info(told, title(config))
+        _log.info(_AGAIN.get(before["status"], "going on: %s did not end before"), title(config))
     _pace.start()
     try:
         if multirun:
@@ -112,6 +126,10 @@ def job(config: DictConfig) -> float | None:
         from transferlab.train import run
 
         record = ahead or run(config)
+    except PrunedError as pruned:
+        _pace.stop()
+        _log.info("%s", _pace.line(number, f"{title(config)}: {pruned} ({folder})"))
+        return None
     except Exception as error:
         if os.environ.get(_PARENT) != str(os.getpid()):
             raise  # in a worker process it is the launcher that carries it to the parent

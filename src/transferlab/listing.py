@@ -7,6 +7,7 @@ from transferlab.errors import unknown
 from transferlab.folders import shipped
 
 _PLURALS = {"strategies": "strategy", "losses": "loss", "freezings": "freezing"}
+_SPACES = "strategy/search"  # beside the strategies: what is searched for each, nothing to choose
 
 
 def groups(config_dirs: list[Path]) -> list[str]:
@@ -17,7 +18,7 @@ def groups(config_dirs: list[Path]) -> list[str]:
         for file in folder.rglob("*.yaml")
         if file.parent != folder and not file.name.startswith("_")
     }
-    return sorted(found - {"hydra"})
+    return sorted(found - {"hydra", _SPACES})
 
 
 def options(name: str, config_dir: str | None = None) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from transferlab import building, results, runtime
 from transferlab.environment import environment, peak_memory
-from transferlab.errors import DivergedError, plain
+from transferlab.errors import DivergedError, PrunedError, plain
 from transferlab.processes import counting
 from transferlab.pulse import Pulse
 from transferlab.record import begin, summary
@@ -35,8 +35,8 @@ def until_end(config: DictConfig, folder: Path, tracker: Tracker, record: Record
         with computing(config, record):
             yield
         status, reason = "finished", ""
-    except DivergedError as error:
-        status, reason = "diverged", str(error)
+    except (DivergedError, PrunedError) as error:
+        status, reason = "diverged" if isinstance(error, DivergedError) else "pruned", str(error)
         for file in results.PASSING:
             (folder / file).unlink(missing_ok=True)
         raise

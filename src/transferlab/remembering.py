@@ -16,6 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 _SILENCE = 10.0  # seconds
+TRIAL = "hydra.sweeper.trial"
+"""Of Hydra's own overrides the one that differs from job to job: which trial of a search it is."""
 
 
 class Repository(ConfigRepository):
@@ -77,7 +79,8 @@ class RememberingLoader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
         parsed = OverridesParser.create().parse_overrides(overrides)
-        hydras = [override for override in parsed if override.is_hydra_override()]
+        told = [override for override in parsed if override.key_or_group == TRIAL]
+        hydras = [override for override in parsed if override.is_hydra_override() and override not in told]
         ours = [override for override in parsed if not override.is_hydra_override()]
         repository = self._repository(config_name, [str(override.input_line) for override in hydras])
         single = [override for override in ours if _is_single(override, repository)]
@@ -91,7 +94,7 @@ class RememberingLoader(ConfigLoaderImpl):
             )
             self._composed[key] = pickle.dumps(composed)
         config: DictConfig = pickle.loads(self._composed[key])
-        self._apply_overrides_to_config(single, config)
+        self._apply_overrides_to_config([*single, *told], config)
         return _told(config, ours)
 
     def _repository(self, config_name: str | None, hydras: list[str]) -> IConfigRepository:

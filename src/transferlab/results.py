@@ -29,7 +29,7 @@ PASSING = (RESUME, KEPT, START)
 that no epoch has trained."""
 LOCK = ".lock"
 """In a run's folder: whoever trains it holds it."""
-STATUSES = ("finished", "failed", "diverged", "interrupted")
+STATUSES = ("finished", "failed", "diverged", "pruned", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
 _NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins", "cache")
 COMPUTING = ("allocator", "channels_last", "fused", "threads")

@@ -34,6 +34,7 @@ from transferlab.processes import joining
 from transferlab.processes.base import Company
 from transferlab.processes.counting import check_divided
 from transferlab.processes.outside import Outside
+from transferlab.pruning import pruner
 from transferlab.record import begin, title
 from transferlab.results import Record
 from transferlab.retelling import retell
@@ -56,6 +57,7 @@ def run(config: DictConfig) -> Record:
     Raises:
         InputError: something the user can mend; the record then says `failed` and why.
         DivergedError: the loss became NaN or infinite; the record says `diverged`.
+        PrunedError: a search breaks it off; the record says `pruned`.
     """
     check_located_targets(config)
     quiet()
@@ -252,6 +254,7 @@ def _watching(
     if config.get("oracle") or is_oracle(rule):
         oracle = Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start)
     beside = oracle.latest if oracle is not None and is_oracle(rule) else dict
+    keep = KeepSelected(rule, history, folder / results.KEPT, unchanged, beside)
     return Watching(
         studies=Studies(),
         anchored=Anchored(strategy.interpolation),
@@ -262,9 +265,10 @@ def _watching(
         unchanged=unchanged,
         appraiser=Appraiser(building.rules(config), rule, history, strategy.shares_classes, cache.match),
         oracle=oracle,
-        keep=KeepSelected(rule, history, folder / results.KEPT, unchanged, beside),
+        keep=keep,
         flops=flops,
         tested=Tested(),
+        pruner=pruner(config, keep),
         averager=Averager(strategy.averaging),
     )
 

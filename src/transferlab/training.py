@@ -22,6 +22,7 @@ from transferlab.history import History, KeepSelected, save_merged, save_weights
 from transferlab.module import TransferModule
 from transferlab.oracle import Oracle
 from transferlab.prefix.entering import PrefixCache
+from transferlab.pruning import Pruner
 from transferlab.record import of_axes, title
 from transferlab.results import Record
 from transferlab.scoring import Scored, Tested, looked_back, scores
@@ -48,6 +49,7 @@ class Watching:
         keep: keeps the weights of the epoch that the selection rule prefers.
         flops: counts operations.
         tested: keeps what the report is made of.
+        pruner: tells a search of each epoch; None: no search asked for the run.
         averager: shows averaged weights.
     """
 
@@ -63,6 +65,7 @@ class Watching:
     keep: KeepSelected
     flops: Flops
     tested: Tested
+    pruner: Pruner | None
     averager: Averager
 
     @property

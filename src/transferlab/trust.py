@@ -20,7 +20,7 @@ TRUSTED = (
     "pytorch_lightning.callbacks",
     "pytorch_lightning.loggers",
 )
-_OF_HYDRA = ("hydra", "hydra_plugins")
+_OF_HYDRA = ("hydra", "hydra_plugins", "optuna.samplers", "optuna.pruners")
 _VARIABLE = "TRANSFERLAB_TRUST"
 
 
@@ -34,7 +34,7 @@ def check_targets(config: Any, of_hydra: bool = False) -> None:
 
     Args:
         config: any node.
-        of_hydra: whether it is Hydra's own section, which names Hydra's launchers and sweepers.
+        of_hydra: whether it is Hydra's own section, which names launchers, sweepers, and how these search.
 
     Raises:
         InputError: with the key, the target and how to trust it.

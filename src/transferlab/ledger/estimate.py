@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from transferlab.ledger.runs import OVER, Entry, Ledger
+from transferlab.ledger.runs import OVER, PRUNED, Entry, Ledger
 from transferlab.pretraining import STUDY
 
 _AXES = ("source", "target", "strategy", "backbone")
@@ -62,7 +62,7 @@ def estimate(entries: Sequence[Entry], elsewhere: Callable[[], Iterable[Entry]])
     own = {"words": _means(entries, _words), "axes": _means(entries, _axes)}
     seconds, counts, unknown = 0.0, dict.fromkeys(SOURCES, 0), 0
     other: dict[Hashable, float] | None = None
-    for entry in (one for one in entries if one.state not in (*OVER, "unreadable")):
+    for entry in (one for one in entries if one.state not in (*OVER, PRUNED, "unreadable")):
         source, took = "words", own["words"].get(_words(entry))
         if took is None:
             source, took = "axes", own["axes"].get(_axes(entry))

@@ -6,7 +6,7 @@ study is to have the runs of all of them. The same command writes the same file.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -54,6 +54,8 @@ class Command:
         hydra: its overrides of Hydra's own section.
         study: the study's name when it started.
         runs: those that it asks for.
+        search: of which they are trials, as far as they were drawn; None: they were listed.
+        file: that says so.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Command:
     hydra: tuple[str, ...]
     study: str
     runs: tuple[Planned, ...]
+    search: Mapping[str, Any] | None = None
+    file: Path = Path()
 
 
 def planned(composer: Composer, plan: Plan) -> list[Planned]:
@@ -84,7 +88,7 @@ def hydra_words(plan: Plan) -> list[str]:
 
 
 def leave(composer: Composer, plan: Plan) -> None:
-    """Write down what a multirun will run, before it does; nothing where a sweeper searches, which nobody can know.
+    """Write down what a multirun will run, before it does; what a sweeper that searches will run nobody can know.
 
     Args:
         composer: of the command.
@@ -104,12 +108,36 @@ def leave(composer: Composer, plan: Plan) -> None:
         _write(study / FOLDER / f"{name}.json", {**told, "study": _name(study, plan)})
 
 
+def leave_drawn(
+    file: Path, name: str, start: Mapping[str, str | None], hydra: Sequence[str], drawn: Sequence[Planned], search: Any
+) -> None:
+    """Write down what a sweeper that searches is to run next, beside what it asked for before.
+
+    Args:
+        file: in the folder of plans.
+        name: of the study.
+        start: the config that its jobs start from: its name, and the folders `dir` and `path`.
+        hydra: overrides of Hydra's own section.
+        drawn: runs with all their overrides.
+        search: what is kept of it, None where the runs are no trials.
+
+    Raises:
+        InputError: the study's folder cannot be written.
+    """
+    before = [run for command in read(file.parent.parent) if command.file == file for run in command.runs]
+    runs = list({run.folder.name: run for run in (*before, *drawn)}.values())
+    rows = [[run.folder.name, *map(run.axes.get, _AXES)] for run in runs]
+    jobs = [[list(run.words), list(run.varied)] for run in runs]
+    told = {"schema": _SCHEMA, "config": dict(start), "hydra": list(hydra), "drawn": jobs, "runs": rows}
+    _write(file, {**told, "study": name, "search": search})
+
+
 def read(study: Path) -> list[Command]:
     """The commands that went into a study; a file that is none of ours, or of a newer version, is passed over."""
     found = []
     for file in sorted((study / FOLDER).glob("*.json")):
         try:
-            found.append(_command(orjson.loads(file.read_bytes()), study))
+            found.append(_command(orjson.loads(file.read_bytes()), file))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
@@ -132,16 +160,24 @@ def forget(study: Path, runs: Sequence[Path]) -> None:
             _write(file, {**plan, "runs": kept})
 
 
-def _command(plan: Mapping[str, Any], study: Path) -> Command:
+def _command(plan: Mapping[str, Any], file: Path) -> Command:
     if plan["schema"] != _SCHEMA:
         raise ValueError("of a newer version")
+    study, start = file.parent.parent, plan["config"]
     runs = [
-        Planned(study / row[0], dict(zip(_AXES, row[1:], strict=True)), words, _varied(words, plan["lists"]))
-        for words, row in zip(product(*plan["lists"]), plan["runs"], strict=True)
+        Planned(study / row[0], dict(zip(_AXES, row[1:], strict=True)), tuple(words), tuple(varied))
+        for (words, varied), row in zip(_jobs(plan), plan["runs"], strict=True)
         if row is not None
     ]
-    start = plan["config"]
-    return Command(start["name"], start["dir"], start["path"], tuple(plan["hydra"]), plan["study"], tuple(runs))
+    more = (plan["study"], tuple(runs), plan.get("search"), file)
+    return Command(start["name"], start["dir"], start["path"], tuple(plan["hydra"]), *more)
+
+
+def _jobs(plan: Mapping[str, Any]) -> Iterable[tuple[Sequence[str], Sequence[str]]]:
+    """The overrides of each job of a plan, and those of them in which it differs from the others."""
+    if "drawn" in plan:
+        return [(words, varied) for words, varied in plan["drawn"]]
+    return ((words, _varied(words, plan["lists"])) for words in product(*plan["lists"]))
 
 
 def _varied(words: Sequence[str], listed: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -17,9 +17,11 @@ from transferlab.record import of_axes
 from transferlab.results import Record
 
 OVER = ("finished", "diverged")
+PRUNED = "pruned"
+"""Broken off by a search, for which it is over; a command that asks for the run itself runs it."""
 LEFT = ("failed", "interrupted", "missing")
 """What is to be run again, or for the first time."""
-STATES = (*OVER, "running", *LEFT, "unreadable")
+STATES = (*OVER, PRUNED, "running", *LEFT, "unreadable")
 _AT_ONCE = 16
 """Records that are read at once: a shared file system lets each wait, and several no longer than one."""
 

@@ -1,10 +1,11 @@
 """`transferlab status`: what of a study is done, what runs, what does not and why, and how long the rest will take."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferlab import parsers
-from transferlab.ledger import studies
+from transferlab.ledger import plans, studies
 from transferlab.ledger.estimate import duration, estimate, others
 from transferlab.ledger.runs import LEFT, STATES, Entry, Ledger, counted
 
@@ -69,17 +70,41 @@ def status(asked: Options) -> None:
     def frame(entries: Sequence[Entry]) -> Group:
         left = [Text(line) for line in estimate(entries, elsewhere).lines()]
         title = Text(f"{ledger.study.name}, {studies.tally(entries)}")
-        return Group(title, *([_table(entries, asked.all)] if _shown(entries) else []), *left)
+        found = [Text(searched(search)) for search in _searches(ledger.study)]
+        return Group(title, *found, *([_table(entries, asked.all)] if _shown(entries) else []), *left)
 
     entries = studies.some(ledger)
     if not asked.watch:
         console.print(frame(entries))
         return
     with Live(frame(entries), console=console, auto_refresh=False) as live:
-        while any(entry.state in ("running", *LEFT) for entry in entries):
+        while _is_open(entries, ledger.study):
             time.sleep(_REFRESH)
             entries = ledger.look()
             live.update(frame(entries), refresh=True)
+
+
+def _is_open(entries: Sequence[Entry], study: Path) -> bool:
+    """Whether runs are going on or left, or a search has trials to draw."""
+    if any(entry.state in ("running", *LEFT) for entry in entries):
+        return True
+    return any(search["begun"] < search["trials"] for search in _searches(study))
+
+
+def _searches(study: Path) -> list[Mapping[str, Any]]:
+    """The searches that went into a study."""
+    return [command.search for command in plans.read(study) if command.search]
+
+
+def searched(search: Mapping[str, Any]) -> str:
+    """How far a search is, in one line.
+
+    Args:
+        search: as a plan has it.
+    """
+    best = search["best"]
+    found = f", best score {best['score']:.4f} ({best['run']})" if best else ""
+    return f"search {search['name']}: {search['begun']} of {search['trials']} trials begun{found}"
 
 
 def _overview(folders: Sequence[Path]) -> Table:
