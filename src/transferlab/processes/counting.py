@@ -35,10 +35,13 @@ def outside(processes: int) -> ClusterEnvironment | None:
     """Whoever started so many processes for a run, this one among them; None: nobody did.
 
     Raises:
-        InputError: somebody started another number of them.
+        InputError: somebody started another number of them, or in a way that Lightning does not take.
     """
-    if SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] == str(processes):
-        return SLURMEnvironment(auto_requeue=False)
+    if os.environ.get("SLURM_NTASKS") == str(processes) and SLURMEnvironment.detect():
+        try:
+            return SLURMEnvironment(auto_requeue=False)
+        except RuntimeError as error:  # --ntasks in place of --ntasks-per-node
+            raise InputError(str(error)) from error
     if not all(name in os.environ for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")):
         return None
     if os.environ["WORLD_SIZE"] != str(processes):
