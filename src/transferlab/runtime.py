@@ -105,14 +105,14 @@ def threads(chosen: int | str, processes: int = 1) -> Iterator[int]:
     Args:
         chosen: a number, or `auto`: as many as torch has, which reads OMP_NUM_THREADS, but no more than the cores that
             the process may use by now, as launchers that start several processes bind them.
-        processes: of the run among which these cores are divided.
+        processes: of the run, among which these are divided.
 
     Raises:
         InputError: neither.
     """
     before = torch.get_num_threads()
     if chosen == "auto":
-        chosen = min(before, max(usable_cores() // processes, 1))
+        chosen = max(min(before, usable_cores()) // processes, 1)
     if not isinstance(chosen, int) or isinstance(chosen, bool) or chosen < 1:
         raise InputError(f"trainer.threads={chosen}: auto, or a whole number from 1 on")
     if chosen != before:
