@@ -51,13 +51,13 @@ class Victims:
             return None if subprocess.run([*sent, str(victim)], capture_output=True).returncode else hit[victim]
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
-        return hit[victim]
+        return 0 if (self.launcher, kill.kind) == ("slurm", "parent") else hit[victim]  # whose jobs go on
 
     def _there(self, kind: str, command: int) -> dict[int, int]:
         """Who can be killed: processes or jobs by their numbers, with how many runs each does."""
         doing = self._doing()
         if kind == "parent":
-            return {command: len(doing)}  # on Slurm they go on without it
+            return {command: len(doing)}
         if kind == "worker":
             word = _WORKER[self.launcher]
             return {one.pid: int(one.pid in doing) for one in self._processes() if word in _words(one)}
