@@ -32,6 +32,15 @@ class PrunedError(Exception):
         return cls(f"broken off after {epochs} {'epoch' if epochs == 1 else 'epochs'} by {pruner}")
 
 
+class PausedError(Exception):
+    """A run stops after so many epochs, as it was asked to; started again, it goes on."""
+
+    @classmethod
+    def after(cls, epochs: int | None, of: int | None) -> "PausedError":
+        """So many of so many epochs."""
+        return cls(f"paused after epoch {epochs} of {of}, to go on later")
+
+
 def plain(error: BaseException) -> str:
     """What an error says, without the traceback that a loader process wraps around it."""
     return str(error).rpartition("InputError: ")[2].strip() if "Original Traceback" in str(error) else str(error)

@@ -6,13 +6,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from transferlab import files, results
 from transferlab.data.module import TransferData
 from transferlab.diagnostics.probe import undisturbed
-from transferlab.errors import DivergedError
+from transferlab.errors import DivergedError, PausedError
 from transferlab.module import TransferModule
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,19 @@ def rehearse(module: TransferModule, data: TransferData) -> None:
         module.terms(data.rehearsal(2), 0.0)
 
 
-def fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Path, what: str) -> None:
+class _Pause(Callback):
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The checkpoint of the epoch before is whole."""
+        if trainer.current_epoch >= self.epochs:
+            raise PausedError.after(self.epochs, trainer.max_epochs)
+
+
+def fit(
+    trainer: Trainer, module: TransferModule, data: TransferData, resume: Path, what: str, pause_at: int | None = None
+) -> bool:
     """Fit from the last checkpoint if there is one.
 
     Args:
@@ -37,12 +50,18 @@ def fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Pa
         data: its batches.
         resume: the checkpoint's file.
         what: the run in a few words, for messages.
+        pause_at: epochs in all after which it stops, its checkpoint left; None: it does not.
+
+    Returns:
+        Whether it came to its end.
 
     Raises:
         InputError: the disk is full or read-only.
         KeyboardInterrupt: it was stopped from outside.
         DivergedError: the last step made the weights NaN or infinite; earlier ones show in the loss.
     """
+    if pause_at is not None:
+        cast(list[Callback], cast(Any, trainer).callbacks).insert(0, _Pause(pause_at))
     beside = resume.parent / results.START
     if resume.exists() and not (_is_whole(resume) and (not beside.exists() or _is_whole(beside))):
         _log.warning("%s is damaged: %s starts again from its first epoch", resume, what)
@@ -54,10 +73,13 @@ def fit(trainer: Trainer, module: TransferModule, data: TransferData, resume: Pa
             # Lightning would load a checkpoint's weights into a module that is not yet of the run's precision
             trainer.precision_plugin.convert_module(module)
             trainer.fit(module, datamodule=data, ckpt_path=resume if resume.exists() else None)
+    except PausedError:
+        return False
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and of SIGTERM
         raise KeyboardInterrupt from stop
     if not all(tensor.isfinite().all() for tensor in module.state_dict().values()):
         raise DivergedError.at_last()
+    return True
 
 
 def _is_whole(checkpoint: Path) -> bool:

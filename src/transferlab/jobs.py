@@ -159,8 +159,8 @@ def failed(number: int, what: str, error: Exception) -> None:
 def _outcome(record: dict[str, object], metric: str) -> str:
     metrics, cost = record["metrics"], record["cost"]
     assert isinstance(metrics, dict) and isinstance(cost, dict)
-    if (selected := metrics["selected"]) is None:  # another process ended it meanwhile
-        return str(record["status"])
+    if (selected := metrics["selected"]) is None:  # it pauses, or another process ended it meanwhile
+        return str(record["reason"] or record["status"])
     value = selected.get(f"test/{metric}")
     score = f"test/{metric} {'-' if value is None else format(value, '.4f')}"
     return f"{score} (epoch {selected['epoch']}), {cost['seconds']:.1f} s"

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from transferlab import building, results, runtime
 from transferlab.environment import environment, peak_memory
-from transferlab.errors import DivergedError, PrunedError, plain
+from transferlab.errors import DivergedError, PausedError, PrunedError, plain
 from transferlab.processes import counting
 from transferlab.pulse import Pulse
 from transferlab.record import begin, summary
@@ -35,6 +35,9 @@ def until_end(config: DictConfig, folder: Path, tracker: Tracker, record: Record
         with computing(config, record):
             yield
         status, reason = "finished", ""
+    except PausedError as pause:
+        reason = str(pause)
+        raise
     except (DivergedError, PrunedError) as error:
         status, reason = "diverged" if isinstance(error, DivergedError) else "pruned", str(error)
         for file in results.PASSING:

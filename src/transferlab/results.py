@@ -31,7 +31,7 @@ LOCK = ".lock"
 """In a run's folder: whoever trains it holds it."""
 STATUSES = ("finished", "failed", "diverged", "pruned", "interrupted")
 # Where a run lies, who watches it and with whom it is compared is no part of what it is.
-_NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins", "cache")
+_NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins", "pause_at", "cache")
 COMPUTING = ("allocator", "channels_last", "fused", "threads")
 """Keys of `trainer` that say how a run is computed, not what it is: they change its numbers by round-off at most."""
 # A saved config is a primary config of its own; this is all of Hydra it needs.

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from transferlab.data.sets import PARTS
 from transferlab.data.target import Parts, describe, sizes
 from transferlab.diagnostics.watch import Watch
 from transferlab.environment import environment, quiet
-from transferlab.errors import DivergedError, InputError, unknown
+from transferlab.errors import DivergedError, InputError, PausedError, unknown
 from transferlab.fitting import fit, rehearse
 from transferlab.flops import Flops
 from transferlab.fusing import fused
@@ -54,6 +55,8 @@ _log = logging.getLogger(__name__)
 def run(config: DictConfig) -> Record:
     """Do one run, or find it done: what is finished or diverged is returned, what was interrupted goes on.
 
+    With `pause_at` it is left `interrupted` after so many epochs.
+
     Raises:
         InputError: something the user can mend; the record then says `failed` and why.
         DivergedError: the loss became NaN or infinite; the record says `diverged`.
@@ -61,14 +64,15 @@ def run(config: DictConfig) -> Record:
     """
     check_located_targets(config)
     quiet()
+    pause_at = _pause_at(config)
     folder = results.folder(config)
     with joining.company(config.trainer, folder, beside) as company:
         if isinstance(company, Outside) and not company.is_first:
             return _served(company, folder)
-        return _written(config, folder, company)
+        return _written(config, folder, company, pause_at)
 
 
-def _written(config: DictConfig, folder: Path, company: Company) -> Record:
+def _written(config: DictConfig, folder: Path, company: Company, pause_at: int | None) -> Record:
     """The run, by the process that writes of it."""
     with results.held(folder, f"waiting for another process that does {title(config)} ({folder})") as pulse:
         assert pulse is not None
@@ -79,15 +83,17 @@ def _written(config: DictConfig, folder: Path, company: Company) -> Record:
         tracker, record = recording.begun(config, folder, pulse)
         results.write_config(folder, record["config"])
         results.write(folder, record)
-        with recording.until_end(config, folder, tracker, record):
+        with suppress(PausedError), recording.until_end(config, folder, tracker, record):
             run = prepared(config, folder, tracker, record, company=company)
             run.trainer.logger = tracker.start(run.card())
             scored, solver = None, run.module.strategy.solver
             try:
                 if solver is None:
-                    company.call(joining.bare(config), folder)
+                    company.call(joining.bare(config, pause_at), folder)
                     with company.together():
-                        fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title)
+                        ended = fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title, pause_at)
+                    if not ended:
+                        raise PausedError.after(pause_at, run.trainer.max_epochs)
                 else:
                     scored = solve(run, solver) if isinstance(solver, LBFGS) else adapt(run, solver)
             finally:
@@ -100,11 +106,12 @@ def _written(config: DictConfig, folder: Path, company: Company) -> Record:
 def beside(config: DictConfig, folder: Path, company: Company) -> None:
     """Train in a run that another process writes of."""
     quiet()
+    pause_at = _pause_at(config)
     record = begin(config, folder, environment(config.trainer.accelerator))
     with recording.computing(config, record):
         run = prepared(config, folder, NoTracker(), record, company=company)
         with company.together():
-            fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title)
+            fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title, pause_at)
 
 
 def _served(company: Outside, folder: Path) -> Record:
@@ -120,6 +127,21 @@ def _served(company: Outside, folder: Path) -> Record:
     if record is None:
         raise InputError(f"the first process wrote nothing of {folder}: its message says why")
     return record
+
+
+def _pause_at(config: DictConfig) -> int | None:
+    """After how many epochs the run pauses, which its own config does not say.
+
+    Raises:
+        InputError: before it began.
+    """
+    asked = config.get("pause_at")
+    if asked is None:
+        return None
+    if not isinstance(asked, int) or asked < 1:
+        raise InputError(f"pause_at={asked}: a number of epochs, or null to train to the end")
+    config.pause_at = None
+    return asked
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from transferlab.results import COMPUTING
 # What does not make a run another one to compare: where it lies, who watches it, what is measured beside it.
 _NOT_COMPARED = frozenset(
     {"seed", "study", "paths", "tracker", "axes", "workers", "cache"}
-    | {"diagnostics", "oracle", "rules", "twins", "hydra", "defaults"}
+    | {"diagnostics", "oracle", "rules", "twins", "pause_at", "hydra", "defaults"}
 )
 _ROUND_OFF = tuple(f"trainer.{key}" for key in COMPUTING)
 # of an epoch, what is no number that makes a curve

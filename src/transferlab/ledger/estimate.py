@@ -13,7 +13,7 @@ from transferlab.pretraining import STUDY
 
 _AXES = ("source", "target", "strategy", "backbone")
 # They change how long a run takes little or not at all.
-_BESIDE = ("seed", "study", "paths", "tracker", "twins")
+_BESIDE = ("seed", "study", "paths", "tracker", "twins", "pause_at")
 SOURCES = {
     "words": "finished runs of this study that differ in the seed alone",
     "axes": "finished runs of this study with the same source, target, strategy and backbone",

@@ -53,12 +53,17 @@ def company(trainer: DictConfig, folder: Path, work: Work) -> Iterator[Company]:
             _now.pop().end()
 
 
-def bare(config: DictConfig) -> DictConfig:
-    """The config of a run as a process beside the first has it: without what only looks on and selects."""
+def bare(config: DictConfig, pause_at: int | None) -> DictConfig:
+    """The config of a run as a process beside the first has it: without what only looks on and selects.
+
+    Args:
+        config: of the run.
+        pause_at: epochs after which all of them stop; None: they do not.
+    """
     found = settled(copy.deepcopy(config))
     with open_dict(found):
         for key in ("diagnostics", "rules"):
             found.pop(key, None)
-        found.oracle = False
+        found.oracle, found.pause_at = False, pause_at
         found.selection = {"_target_": "transferlab.selection.rules.last", "_partial_": True}
     return found

@@ -96,6 +96,8 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
     folder = results.folder(config)
     if results.is_over(results.read(folder)):
         return None
+    if config.get("pause_at") is not None:
+        return "it pauses"
     held = everything.enter_context(ExitStack())
     try:
         check_located_targets(config)
