@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from transferlab.directions import sign
 from transferlab.errors import InputError
-from transferlab.selection.seen import Seen
+
+if TYPE_CHECKING:
+    from transferlab.selection.seen import Seen
 
 Rule: TypeAlias = Callable[[Mapping[str, Any]], float]
 
@@ -60,7 +62,7 @@ class Unseen:
         score: of an epoch, from what the net makes of source and target.
     """
 
-    def __init__(self, score: Callable[[Seen], float]) -> None:
+    def __init__(self, score: "Callable[[Seen], float]") -> None:
         self.score = score
 
     @property

@@ -1,0 +1,52 @@
+"""What a selection rule says of a run so far, read from the rows of its history."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, nan
+from statistics import fmean
+from typing import Any, TypeAlias
+
+from transferlab.errors import InputError
+from transferlab.halving.search import Reached
+from transferlab.selection.rules import Rule, is_oracle, last, name
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+def check(rule: Rule) -> None:
+    """See that a rule can tell runs apart, and without looking at the test split.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if is_oracle(rule):
+        raise InputError("selection=oracle chooses by test labels, so that nothing chosen could be reported by them")
+    if name(rule) == last.__name__:
+        raise InputError(
+            "selection=last says nothing of which run is better: set selection=target_val, or where no labels are held "
+            "out, infomax, snd, dev, ..."
+        )
+
+
+def reached(rows: Sequence[Row], rule: Rule, epochs: int, before: int = 0, seconds: float = 0.0) -> Reached:
+    """A run at a rung.
+
+    Args:
+        rows: of its history; it may have been trained further since.
+        rule: of selection.
+        epochs: of the rung.
+        before: epochs of the rung before.
+        seconds: that it took since.
+    """
+    scores = [_score(rule, row) for row in rows[:epochs]]
+    if not scores:
+        return Reached(nan, nan, 0, seconds)
+    # of a run that was over before nothing is later
+    return Reached(max(scores), fmean(scores[before:] or scores[-1:]), len(scores), seconds)
+
+
+def _score(rule: Callable[[Row], float], row: Row) -> float:
+    try:
+        score = rule(row)
+    except TypeError:  # a record has null for NaN
+        return -inf
+    return score if score == score else -inf
