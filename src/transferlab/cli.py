@@ -26,6 +26,7 @@ USAGE = """transferlab: which way to transfer is better, by how much, how surely
   transferlab clean [STUDY|FOLDER]      remove failed and interrupted runs, and what killed ones left; asks first
   transferlab compare [STUDY|FOLDER]    the runs of a study, strategy by strategy
   transferlab rank [KEY=VALUE ...]      which source and backbone fit a target, before anything trains
+  transferlab select KEY=A,B ...        which of many ways to take, found within a budget
   transferlab soup [STUDY|FOLDER]       the weights of its finished runs averaged: soups
   transferlab sync [STUDY|FOLDER]       what its runs logged offline uploaded to W&B, each log once
   transferlab cache [check|clear]       activations kept for all runs: which there are, whether they are whole, away
@@ -40,6 +41,7 @@ _ROOMS = {
     "clean": "transferlab.ledger.clean",
     "compare": "transferlab.compare.command",
     "rank": "transferlab.ranking.command",
+    "select": "transferlab.deciding.command",
     "soup": "transferlab.souping.command",
     "sync": "transferlab.syncing",
     "cache": "transferlab.cache.command",

@@ -15,6 +15,8 @@ from transferlab.composing import Composer, Plan, is_listed, values
 
 SWEEPER = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
 """Hydra's own, which runs what is listed; any other searches."""
+CHOOSING = ("budget", "choice")
+"""What a config says of a selection of which its runs are candidates."""
 
 
 def is_known(plan: Plan) -> bool:
@@ -57,6 +59,9 @@ def completed(config: DictConfig) -> DictConfig:
         config.merge_with(migrations.later_keys(OmegaConf.to_container(config)))  # type: ignore[arg-type]
     if config.get("twins"):
         config.twins = False  # of the command, not of its jobs: a saved config is one run
+    with open_dict(config):
+        for key in CHOOSING:
+            config.pop(key, None)  # likewise
     return config
 
 

@@ -65,14 +65,14 @@ def command(composer: Composer, plan: Plan) -> list[str]:
     """
     if not (twins := missing(plan)):
         return []
-    kept = [str(override.input_line) for override in plan.overrides if not _is_dropped(override)]
+    kept = [str(override.input_line) for override in plan.overrides if not of_strategy(override)]
     for twin in twins:
         _check_unchanged(composer, plan.overrides, twin)
     # what the preset lists is among the lines kept
     return [f"strategy={','.join(twins)}", *kept, "hydra.sweeper.params=null"]
 
 
-def _is_dropped(override: Override) -> bool:
+def of_strategy(override: Override) -> bool:
     """Whether an override says something of the strategy, or how the command is run."""
     key, package = override.key_or_group, override.package or ""
     if key == "hydra.mode" or key.startswith("hydra.sweeper.params"):

@@ -1,0 +1,1 @@
+"""`transferlab select`: which source, backbone, strategy and rate to take, chosen within a budget."""

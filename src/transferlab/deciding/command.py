@@ -1,0 +1,105 @@
+"""`transferlab select`: look at what is asked, search, confirm, tell."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
+
+from transferlab import jobs, results, withheld
+from transferlab.composing import Composer, arguments
+from transferlab.deciding import telling
+from transferlab.deciding.asking import Asked, asked
+from transferlab.deciding.climbing import Climb, Journal
+from transferlab.deciding.confirming import confirm
+from transferlab.deciding.spending import pretraining_seconds, spent
+from transferlab.errors import InputError
+from transferlab.files import check_writable
+from transferlab.halving.brackets import bracket
+from transferlab.halving.search import Purse, Search, search
+
+FOLDER = "selection"
+"""In a study's folder: what was selected there, a folder for each question."""
+
+
+def options(words: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own command line.
+
+    Raises:
+        InputError: no such flag, or a word that holds a key.
+    """
+    withheld.check(words)
+    return arguments(words)
+
+
+def select(args: argparse.Namespace) -> None:
+    """Choose, and leave the config of what is chosen.
+
+    Raises:
+        InputError: nothing to choose from, a budget that is too small, or candidates none of which can be trained.
+    """
+    with Composer(args.config_name or "select", args.config_dir, args.config_path) as composer:
+        plan = composer.check(args.overrides, multirun=True)
+        question = asked(composer, plan)
+        check_writable(plan.study)
+        rule_name = str(HydraConfig.get().runtime.choices["selection"])
+        folder = question.study / FOLDER / question.identity
+        with results.held(folder, f"waiting for another process that selects the same ({folder})"):
+            decision = _decided(composer, question, rule_name, folder)
+            written = telling.write(decision, folder)
+    console = Console(width=None if Console().is_terminal else 160)
+    telling.show(decision, console)
+    for what, where in written.items():
+        console.print(f"{what:6s} {where}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _decided(composer: Composer, question: Asked, rule_name: str, folder: Path) -> telling.Decision:
+    from transferlab import building
+    from transferlab.environment import quiet
+    from transferlab.halving.judging import check
+
+    quiet()
+    rule = building.build(question.config.selection)
+    check(rule)
+    jobs.begin()
+    journal = Journal.of(folder / "journal.json")
+    named = {one.name: one for one in question.candidates}
+    climb = Climb(composer, question.hydra, named, rule, question.whole, journal)
+    found = _searched(question, climb)
+    outcome = confirm(question, climb, found)
+    cost = spent(question, found, outcome.finalists.values(), None)
+    return telling.Decision(question, rule_name, found, outcome, cost)
+
+
+def _searched(question: Asked, climb: Climb) -> Search:
+    """What the budget finds; where it is one of seconds, the first epochs of two candidates say what it has."""
+    choice, names = question.choice, [one.name for one in question.candidates]
+    twins = {one.name for one in question.candidates if one.twin}
+    epochs, purse = question.budget.in_epochs(question.whole), None
+    if epochs is None:
+        assert question.budget.seconds is not None
+        left = float(climb.journal.keep("seconds", lambda: _left(question, climb)))
+        epochs, purse = left / float(climb.journal.told["pace"]), Purse(seconds=left)
+    plan = bracket(len(names), question.whole, epochs, choice.factor, min(choice.first, question.whole))
+    return search(names, twins, climb, plan, purse or Purse(epochs=epochs))
+
+
+def _left(question: Asked, climb: Climb) -> float:
+    """Seconds that are left for the search when sources are pretrained; notes what an epoch takes.
+
+    Raises:
+        InputError: none are.
+    """
+    assert question.budget.seconds is not None
+    other = next(one.name for one in question.candidates if not one.twin)
+    tried = climb([question.candidates[0].name, other], 1)
+    pace = sum(one.seconds for one in tried.values()) / max(sum(one.epochs for one in tried.values()), 1)
+    climb.journal.told["pace"] = max(pace, 1e-6)
+    left = question.budget.seconds - pretraining_seconds(question)
+    if left <= 0:
+        raise InputError(
+            f"budget.seconds={question.budget.seconds:g}: pretraining of the sources alone takes "
+            f"{pretraining_seconds(question):.0f} seconds"
+        )
+    return left
