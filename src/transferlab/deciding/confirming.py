@@ -22,6 +22,7 @@ class Finalist:
         runs: one under each seed.
         seeds: they.
         validation: score of each by the selection rule, the higher the better.
+        steady: mean score of the epochs of each in the second half of training, which tells equals apart.
         tests: score of each on the test split; none is read before the choice is made.
         epochs: that they were trained together.
         seconds: likewise.
@@ -31,9 +32,15 @@ class Finalist:
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     validation: tuple[float, ...]
+    steady: tuple[float, ...]
     tests: tuple[float, ...]
     epochs: int
     seconds: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """To be compared by."""
+        return fmean(self.validation), fmean(self.steady)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def _guarded(search: Search, found: dict[str, Finalist]) -> str | None:
         return (
             None if twin is None else f"after {search.rungs[-1].epochs} epochs no candidate beat {twin} on validation"
         )
-    if best in found and twin in found and fmean(found[best].validation) <= fmean(found[twin].validation):
+    if best in found and twin in found and found[best].rank <= found[twin].rank:
         return f"under fresh seeds {best} did not beat {twin} on validation"
     return None
 
@@ -103,6 +110,7 @@ def _trained(name: str, asked: Asked, climb: Climb) -> dict[str, Any]:
         "runs": [one.folder.name for one in named],
         "seeds": seeds,
         "validation": [_validation(record, climb.rule) for record in records],
+        "steady": [reached(record["history"], climb.rule, asked.whole, asked.whole // 2).steady for record in records],
         "tests": [record["metrics"]["selected"].get(f"test/{asked.config.task.metric}") for record in records],
         "epochs": sum(len(record["history"]) for record in records),
         "seconds": sum(record["cost"]["seconds"] for record in records),

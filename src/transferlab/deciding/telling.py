@@ -122,7 +122,9 @@ def _asked(decision: Decision) -> list[str]:
     )
     short = "" if bracket.rungs[-1] == asked.whole else " The budget had no whole run for more than one."
     scores = [*decision.pairs, ""] if decision.pairs else []
-    return [*scores, f"{entered}. {judged} {onward}{short} No test score was read before the choice was made."]
+    equal = "Equal scores are told apart by their mean since the rung before."
+    unread = "No test score was read before the choice was made."
+    return [*scores, f"{entered}. {judged} {onward} {equal}{short} {unread}"]
 
 
 def _rung(rung: Rung, place: int, decision: Decision) -> list[str]:

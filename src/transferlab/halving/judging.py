@@ -1,8 +1,7 @@
 """What a selection rule says of a run so far, read from the rows of its history."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf, nan
-from statistics import fmean
+from math import inf
 from typing import Any, TypeAlias
 
 from transferlab.errors import InputError
@@ -37,16 +36,13 @@ def reached(rows: Sequence[Row], rule: Rule, epochs: int, before: int = 0, secon
         before: epochs of the rung before.
         seconds: that it took since.
     """
-    scores = [_score(rule, row) for row in rows[:epochs]]
-    if not scores:
-        return Reached(nan, nan, 0, seconds)
-    # of a run that was over before nothing is later
-    return Reached(max(scores), fmean(scores[before:] or scores[-1:]), len(scores), seconds)
+    return Reached.of([score(rule, row) for row in rows[:epochs]], before, seconds)
 
 
-def _score(rule: Callable[[Row], float], row: Row) -> float:
+def score(rule: Callable[[Row], float], row: Row) -> float:
+    """Of an epoch; one that is NaN loses against every number."""
     try:
-        score = rule(row)
+        found = rule(row)
     except TypeError:  # a record has null for NaN
         return -inf
-    return score if score == score else -inf
+    return found if found == found else -inf

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
+from statistics import fmean
 from typing import Any, TypeAlias
 
 from transferlab.extras import library
@@ -24,6 +25,20 @@ class Reached:
     steady: float
     epochs: int
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, scores: Sequence[float], before: int, seconds: float = 0.0) -> "Reached":
+        """One whose epochs have these scores.
+
+        Args:
+            scores: of all epochs so far.
+            before: how many of them it had at the rung before.
+            seconds: that the others took.
+        """
+        if not scores:
+            return cls(nan, nan, 0, seconds)
+        # of a run that was over before nothing is later
+        return cls(max(scores), fmean(scores[before:] or scores[-1:]), len(scores), seconds)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -97,11 +112,11 @@ class Search:
 
     @property
     def transfers(self) -> bool:
-        """Whether something beats every twin after as many epochs."""
+        """Whether something beats every twin after as many epochs; of equal scores the steadier beats the other."""
         reached, best, twin = self.rungs[-1].reached, self.best_transfer, self.best_twin
         if best is None or isnan(reached[best].score):
             return False
-        return twin is None or isnan(reached[twin].score) or reached[best].score > reached[twin].score
+        return twin is None or reached[best].rank > reached[twin].rank
 
     def _best(self, wanted: Callable[[str], bool]) -> str | None:
         last = {name: one.rank for name, one in self.rungs[-1].reached.items() if wanted(name)}
