@@ -60,8 +60,11 @@ GIVEN = {
     "subspace_alignment": ["strategy.solver.adapt.components=4"],  # of 8 features
     "osbp": ["target.label_space=open", "task=open_set"],
 }
-# What goes with no convnet; tests/matrix runs it on a net that it goes with.
-ELSEWHERE = {"vpt": "a convnet has no blocks that attend over tokens"}
+# What is run elsewhere: tests/matrix has nets that it goes with.
+ELSEWHERE = {
+    "vpt": "a convnet has no blocks that attend over tokens",
+    "auto": "it chooses among others; tests/test_automatic.py runs it",
+}
 DIGITS = ["source=digits", "source.pretrain.max_epochs=1", "source.pretrain.target.labels=10"]
 TINY = [
     "target=digits",

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from transferlab import results
 from transferlab.errors import InputError
 
-STUDY = "pretraining"
+STUDY = results.PRETRAINING
 _PARTS = (
     "task",
     "target",

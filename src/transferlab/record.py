@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from transferlab import migrations, pretraining, results
+from transferlab import migrations, results
 from transferlab.results import Record
 
 
@@ -24,7 +24,7 @@ def of_axes(axes: Mapping[str, Any]) -> str:
 
 def begin(config: DictConfig, folder: Path, environment: Mapping[str, Any]) -> Record:
     """The record of a run that has not ended: until it does, it counts as interrupted."""
-    ours = HydraConfig.initialized() and config.study != pretraining.STUDY
+    ours = HydraConfig.initialized() and config.study not in (results.PRETRAINING, results.CANDIDATES)
     overrides = list(HydraConfig.get().overrides.task) if ours else []
     return {
         "schema": migrations.SCHEMA,

@@ -27,6 +27,8 @@ RESUME, KEPT, START = "resume.ckpt", "kept.pt", "start.pt"
 PASSING = (RESUME, KEPT, START)
 """In a run's folder while it trains, and in none that is over: its checkpoint, the weights selected so far, and those
 that no epoch has trained."""
+PRETRAINING, CANDIDATES = "pretraining", "candidates"
+"""Studies of runs that other runs ask for: those that train sources, and those from which `strategy=auto` chooses."""
 LOCK = ".lock"
 """In a run's folder: whoever trains it holds it."""
 STATUSES = ("finished", "failed", "diverged", "pruned", "interrupted")

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from transferlab import agent, building, dp_sgd, feeding, pretraining, recording, results, runtime, teaching
+from transferlab import agent, automatic, building, dp_sgd, feeding, pretraining, recording, results, runtime, teaching
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.appraising import Appraiser
 from transferlab.backbones import weights as backbone_weights
@@ -84,12 +84,14 @@ def _written(config: DictConfig, folder: Path, company: Company, pause_at: int |
         results.write_config(folder, record["config"])
         results.write(folder, record)
         with suppress(PausedError), recording.until_end(config, folder, tracker, record):
-            run = prepared(config, folder, tracker, record, company=company)
+            taken, searched = _chosen(config, record)
+            run = prepared(taken, folder, tracker, record, company=company)
+            record["cost"]["seconds"] += searched
             run.trainer.logger = tracker.start(run.card())
             scored, solver = None, run.module.strategy.solver
             try:
                 if solver is None:
-                    company.call(joining.bare(config, pause_at), folder)
+                    company.call(joining.bare(taken, pause_at), folder)
                     with company.together():
                         ended = fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title, pause_at)
                     if not ended:
@@ -142,6 +144,20 @@ def _pause_at(config: DictConfig) -> int | None:
         raise InputError(f"pause_at={asked}: a number of epochs, or null to train to the end")
     config.pause_at = None
     return asked
+
+
+def _chosen(config: DictConfig, record: Record) -> tuple[DictConfig, float]:
+    """The config, with the strategy that is chosen where that is left to a search.
+
+    Returns:
+        And the seconds of the search that the run's own clock does not count, as others may have done part of it.
+    """
+    if not automatic.is_asked(config):
+        return config, 0.0
+    before = time.perf_counter()
+    with agent.away():
+        taken = automatic.taken(config, record, run)
+    return taken, record["chosen"]["seconds"] - (time.perf_counter() - before)
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,8 @@ CLAIMS: dict[str, tuple[tuple[str, ...], str]] = {
 # Strategies that take no steps: their head is solved for, or a classifier on features answers in its place.
 SHALLOW = ("nearest", "coral", "tca", "jda", "subspace_alignment", "kmm", "ulsif")
 SOLVED = ("linear_probe_lbfgs", *SHALLOW)
+# It trains as what it chooses does (tests/test_automatic.py).
+CHOOSES = ("auto",)
 # Strategies of domain adaptation: all but these read classes, of the source or predicted.
 ADAPTS_FEATURES = ("source_only", "dan", "deep_coral", "cmd", "afn", "dann", "wdgrl", "adda", "adabn")
 # A net that a task cannot stand on: (task, how the builder's name begins), and why.
@@ -222,7 +224,8 @@ class Cell:
 
 
 def options(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.name.startswith("_"))
+    found = (file.stem for file in (CONF / group).glob("*.yaml") if not file.name.startswith("_"))
+    return sorted(name for name in found if name not in CHOOSES)
 
 
 def stepping() -> list[str]:

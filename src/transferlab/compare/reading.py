@@ -17,7 +17,7 @@ from transferlab.errors import InputError, unknown
 from transferlab.migrations import migrated
 
 WANDB = "wandb:"
-_PRETRAINING = "pretraining"
+_ASKED_FOR = {results.PRETRAINING: "pretraining of a source", results.CANDIDATES: "candidate of strategy=auto"}
 _TRACKED = "wandb"
 _HALF = "run.json is missing, no record, or half of one"
 # A process starts for this many records, and is handed so many at a time.
@@ -52,7 +52,7 @@ def find(names: Iterable[str], runs: Path) -> list[str | Path]:
         InputError: no such study, or several to choose from.
     """
     names = list(names)
-    studies = sorted(path.name for path in runs.glob("*") if path.is_dir() and path.name != _PRETRAINING)
+    studies = sorted(path.name for path in runs.glob("*") if path.is_dir() and path.name not in _ASKED_FOR)
     if not names:
         if not studies:
             raise InputError(f"there are no runs under {runs}; train some, or set --runs")
@@ -86,7 +86,7 @@ def _from_wandb(address: str) -> Iterator[Run | LeftOut]:
 
 def _from_disk(folder: Path) -> Iterator[Run | LeftOut]:
     folders = list(_run_folders(folder))
-    take = partial(_read, pretraining=folder.name == _PRETRAINING)
+    take = partial(_read, studied=folder.name)
     processes = min(usable_cores(), len(folders) // _WORTH_A_PROCESS)
     if processes < 2 or (context := forking()) is None:
         return map(take, folders)
@@ -123,10 +123,10 @@ def _node(folder: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _read(folder: Path, pretraining: bool) -> Run | LeftOut:
+def _read(folder: Path, studied: str) -> Run | LeftOut:
     found = _taken(str(folder), results.raw(folder) or _HALF)
-    if isinstance(found, Run) and found.study == _PRETRAINING and not pretraining:
-        return LeftOut(found.where, "pretraining of a source")
+    if isinstance(found, Run) and found.study in _ASKED_FOR and found.study != studied:
+        return LeftOut(found.where, _ASKED_FOR[found.study])
     return found
 
 

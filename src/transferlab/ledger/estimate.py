@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from transferlab.ledger.runs import OVER, PRUNED, Entry, Ledger
-from transferlab.pretraining import STUDY
+from transferlab.results import CANDIDATES, PRETRAINING
 
 _AXES = ("source", "target", "strategy", "backbone")
 # They change how long a run takes little or not at all.
@@ -80,7 +80,9 @@ def estimate(entries: Sequence[Entry], elsewhere: Callable[[], Iterable[Entry]])
 
 def others(study: Path) -> list[Entry]:
     """The runs of the studies that lie beside one."""
-    folders = [folder for folder in sorted(study.parent.glob("*")) if folder.name not in (study.name, STUDY)]
+    folders = [
+        folder for folder in sorted(study.parent.glob("*")) if folder.name not in (study.name, PRETRAINING, CANDIDATES)
+    ]
     return [entry for folder in folders if folder.is_dir() for entry in Ledger(folder).look()]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from transferlab import pretraining, results
+from transferlab import results
 from transferlab.compare.runs import flat
 from transferlab.compare.settings import DATA_AND_NET, differing_keys
 from transferlab.directions import sign
@@ -124,7 +124,9 @@ def ingredients(runs: Sequence[Finished], strategies: Sequence[str]) -> tuple[li
     Raises:
         InputError: no run is of such a strategy.
     """
-    own = [run for run in runs if not run.is_soup and run.record["study"] != pretraining.STUDY]
+    own = [
+        run for run in runs if not run.is_soup and run.record["study"] not in (results.PRETRAINING, results.CANDIDATES)
+    ]
     for name in strategies:
         if name not in (known := dict.fromkeys(run.strategy for run in own)):
             raise unknown("strategy among these runs", name, known)
@@ -194,6 +196,8 @@ def _unfit(run: Finished) -> str:
     """Why a run is averaged with no other; empty where it may be."""
     if run.record["data"].get("source_weights") is None:
         return "which started from random weights and not from a source"
+    if "chosen" in run.record:
+        return "whose strategy was chosen for it alone"
     return "" if (run.folder / results.SELECTED).is_file() else f"whose {results.SELECTED} is gone"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from transferlab import building, recording, results, train
+from transferlab import automatic, building, recording, results, train
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
@@ -98,6 +98,8 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
         return None
     if config.get("pause_at") is not None:
         return "it pauses"
+    if automatic.is_asked(config):
+        return "its strategy is chosen first"
     held = everything.enter_context(ExitStack())
     try:
         check_located_targets(config)
