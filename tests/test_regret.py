@@ -17,7 +17,7 @@ def _there(tmp_path, monkeypatch):
 
 
 def study(finals: dict[str, float], harms: float = 0.0, name: str = "all", **config) -> None:
-    """Records of a study in which every strategy was run; its curves do not cross, and the test agrees with validation."""
+    """Records of a study in which every strategy was run; curves do not cross, and the test agrees with validation."""
     for strategy, final in finals.items():
         for seed in SEEDS:
             rows = [

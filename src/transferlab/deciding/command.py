@@ -1,15 +1,15 @@
 """`transferlab select`: look at what is asked, search, confirm, tell."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
-from transferlab import jobs, results, withheld
-from transferlab.composing import Composer, arguments
-from transferlab.deciding import telling
+from transferlab import jobs, parsers, results, withheld
+from transferlab.composing import Composer
+from transferlab.deciding import hindsight, telling
 from transferlab.deciding.asking import Asked, asked
 from transferlab.deciding.climbing import Climb, Journal
 from transferlab.deciding.confirming import confirm
@@ -18,33 +18,65 @@ from transferlab.errors import InputError
 from transferlab.files import check_writable
 from transferlab.halving.brackets import bracket
 from transferlab.halving.search import Purse, Search, search
-
-FOLDER = "selection"
-"""In a study's folder: what was selected there, a folder for each question."""
+from transferlab.trust import trust
 
 
-def options(words: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own command line.
+@dataclass(frozen=True)
+class Options:
+    """What a selection is asked for.
+
+    Attributes:
+        overrides: of Hydra; lists of values make candidates.
+        config_name: of the config that it starts from.
+        config_dir: a folder of one's own configs.
+        trust: packages whose code they may name.
+    """
+
+    overrides: Sequence[str]
+    config_name: str
+    config_dir: str | None
+    trust: Sequence[str]
+
+
+def options(words: Sequence[str]) -> Options | hindsight.Options:
+    """The options of a command line; another set of them looks back.
 
     Raises:
         InputError: no such flag, or a word that holds a key.
     """
+    if any(word.partition("=")[0] == hindsight.FLAG for word in words):
+        return hindsight.options(words)
     withheld.check(words)
-    return arguments(words)
+    parser = parsers.of("select", "Which source, backbone, strategy and rate to take, found within a budget.")
+    add = parser.add_argument
+    add(
+        "overrides", nargs="*", metavar="KEY=A,B", help="as in train -m; what is listed makes candidates; budget.runs=8"
+    )
+    add("--config-name", default="select", metavar="N", help="start from N.yaml instead of select.yaml")
+    add("--config-dir", metavar="D", help="add a folder of your own configs")
+    add(hindsight.FLAG, metavar="STUDY", help="what selecting would have cost in a study that ran everything")
+    parsers.add_trust(parser)
+    found = vars(parser.parse_intermixed_args(list(words)))
+    del found[hindsight.FLAG.strip("-")]
+    return Options(**found)
 
 
-def select(args: argparse.Namespace) -> None:
-    """Choose, and leave the config of what is chosen.
+def select(asked_for: Options | hindsight.Options) -> None:
+    """Choose, and leave the config of what is chosen; or look back at a study.
 
     Raises:
         InputError: nothing to choose from, a budget that is too small, or candidates none of which can be trained.
     """
-    with Composer(args.config_name or "select", args.config_dir, args.config_path) as composer:
-        plan = composer.check(args.overrides, multirun=True)
+    if isinstance(asked_for, hindsight.Options):
+        hindsight.look_back(asked_for)
+        return
+    trust(asked_for.trust)
+    with Composer(asked_for.config_name, asked_for.config_dir) as composer:
+        plan = composer.check(asked_for.overrides, multirun=True)
         question = asked(composer, plan)
         check_writable(plan.study)
         rule_name = str(HydraConfig.get().runtime.choices["selection"])
-        folder = question.study / FOLDER / question.identity
+        folder = question.study / hindsight.FOLDER / question.identity
         with results.held(folder, f"waiting for another process that selects the same ({folder})"):
             decision = _decided(composer, question, rule_name, folder)
             written = telling.write(decision, folder)

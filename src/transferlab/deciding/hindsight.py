@@ -1,6 +1,5 @@
 """`transferlab select --regret STUDY`: what selecting would have cost where everything was run. Nothing is trained."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isnan
@@ -11,13 +10,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Shown
 
+from transferlab import parsers
 from transferlab.compare.metric import Metric
 from transferlab.compare.reading import find
 from transferlab.deciding.exhaustive import Table, tables
-from transferlab.errors import InputError, refuse
+from transferlab.errors import InputError
 from transferlab.files import check_writable, write_text
 from transferlab.halving.regret import Regret, regret
 
+FOLDER = "selection"
+"""In a study's folder: what was selected there, a folder for each question, and what was looked back at."""
 FLAG, NAME = "--regret", "regret"
 _ALWAYS = "full_finetune"
 
@@ -53,13 +55,10 @@ def options(words: Sequence[str]) -> Options:
     Raises:
         InputError: no such flag, or a budget that is no share.
     """
-    parser = argparse.ArgumentParser(
-        prog="transferlab select --regret", description="What selecting would have cost in a study that ran everything."
-    )
-    parser.error = refuse  # type: ignore[method-assign]
+    parser = parsers.of(f"select {FLAG}", "What selecting would have cost in a study that ran everything.")
+    parsers.add_runs(parser)
     add = parser.add_argument
     add(FLAG, dest="study", metavar="STUDY", required=True, help="a study, or its folder")
-    add("--runs", type=Path, default=Path("runs"), help="where studies lie (paths.runs)")
     add("--budgets", default="0.1,0.25,0.5", help="shares of the epochs of all, with commas between")
     add("--metric", help="of the test split (default: the task's, else what most runs were tested by)")
     add("--factor", type=int, default=2, help="choice.factor")
@@ -87,7 +86,7 @@ def look_back(asked: Options) -> None:
         InputError: no such study, or nothing in it to choose from.
     """
     (study,) = find([asked.study], asked.runs)
-    folder = Path(study) / "selection"
+    folder = Path(study) / FOLDER
     found = [(table, *_rows(table, asked)) for table in tables(Path(study), asked.metric)]
     check_writable(folder)
     frame = pd.concat([frame for _, frame, _ in found], ignore_index=True)
