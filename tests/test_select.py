@@ -227,3 +227,40 @@ def test_what_is_wrong_is_said_before_anything_trains(words, said, capsys):
     select(*words, status=1)
     assert said in capsys.readouterr().err
     assert not records()
+
+
+SEVERAL = ["strategy=full_finetune", "source=digits,mnist5k", "budget.runs=4", "choice.keep=1"]
+
+
+def pairs(folder: Path) -> dict:
+    return journal(folder)["told"]["pairs"]
+
+
+@pytest.mark.slow
+def test_the_best_pairs_by_score_enter_and_the_others_are_named_with_theirs():
+    folder = select(*SEVERAL)
+    scores = pairs(folder)["scores"]
+    assert set(scores) == {"digits/convnet", "mnist5k/convnet"}
+    best = max(scores, key=scores.get)
+    entered = {record["axes"]["source"] for record in records().values() if record["axes"]["strategy"] != "scratch"}
+    assert entered == {best.partition("/")[0]}
+    assert {"scratch", "full_finetune"} == {record["axes"]["strategy"] for record in records().values()}
+    report = (folder / "report.md").read_text()
+    assert "Of 2 pairs of source and backbone 1 entered, the best by logme (more is better)" in report
+    assert "logme of pairs" in report
+    before = pairs(folder)
+    select(*SEVERAL)
+    assert pairs(folder) == before
+
+
+@pytest.mark.slow
+def test_of_a_distance_the_nearest_enters():
+    folder = select(*SEVERAL, "score@choice.score=mean_distance")
+    scores = pairs(folder)["scores"]
+    entered = {record["axes"]["source"] for record in records().values() if record["axes"]["strategy"] != "scratch"}
+    assert entered == {min(scores, key=scores.get).partition("/")[0]}
+
+
+def test_as_many_pairs_as_are_kept_are_not_scored(trained):
+    shutil.copytree(trained, "runs")
+    assert "pairs" not in journal(select(*TWO, "choice.keep=1"))["told"]

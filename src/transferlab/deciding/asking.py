@@ -57,13 +57,14 @@ class Choice:
     """
 
     keep: int | None
-    score: str
+    score: Mapping[str, Any]
+    samples: int
     factor: int
     first: int
     seeds: int
 
     def __post_init__(self) -> None:
-        for key, least in (("keep", 1), ("factor", 2), ("first", 1), ("seeds", 1)):
+        for key, least in (("keep", 1), ("samples", 2), ("factor", 2), ("first", 1), ("seeds", 1)):
             value = getattr(self, key)
             if value is None and key == "keep":
                 continue
@@ -161,7 +162,7 @@ def asked(composer: Composer, plan: Plan) -> Asked:
         if len(values := {str(OmegaConf.select(config, key)) for _, config in made}) > 1:
             raise InputError(f"{key} has several values ({', '.join(sorted(values))}): all candidates share one")
     config = made[0][1]
-    candidates = _ordered(_named(_apart([one for one, _ in made])), int(config.seed))
+    candidates = ordered(_named(_apart([one for one, _ in made])), int(config.seed))
     if len(candidates) < 2:
         raise InputError("there is one candidate alone: list values to choose from, as in strategy=l2_sp,lp_ft")
     return Asked(candidates, tuple(hydra), config, int(config.trainer.max_epochs), budget, choice)
@@ -172,7 +173,10 @@ def _budget(config: DictConfig) -> Budget:
 
 
 def _choice(config: DictConfig) -> Choice:
-    return Choice(**{field.name: _node(config, "choice").get(field.name) for field in fields(Choice)})
+    plain = OmegaConf.to_container(_node(config, "choice"), resolve=True)
+    assert isinstance(plain, dict)
+    values: dict[str, Any] = {field.name: plain.get(field.name) for field in fields(Choice)}
+    return Choice(**values)
 
 
 def _node(config: DictConfig, name: str) -> DictConfig:
@@ -228,7 +232,7 @@ def _word(key: str, value: str) -> str:
     return value if key in ("strategy", "source", "backbone") else f"{key}={value}"
 
 
-def _ordered(candidates: Iterable[Candidate], seed: int) -> tuple[Candidate, ...]:
+def ordered(candidates: Iterable[Candidate], seed: int) -> tuple[Candidate, ...]:
     """Drawn by the seed, and a twin first, so that however few enter it is among them."""
     drawn = sorted(candidates, key=lambda one: derive(seed, "candidate", one.folder.name))
     first = next(one for one in drawn if one.twin)

@@ -1,6 +1,6 @@
 """`transferlab select`: look at what is asked, search, confirm, tell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from transferlab.deciding import hindsight, telling
 from transferlab.deciding.asking import Asked, asked
 from transferlab.deciding.climbing import Climb, Journal
 from transferlab.deciding.confirming import confirm
+from transferlab.deciding.pairing import paired
 from transferlab.deciding.spending import pretraining_seconds, spent
 from transferlab.errors import InputError
 from transferlab.files import check_writable
@@ -96,42 +97,46 @@ def _decided(composer: Composer, question: Asked, rule_name: str, folder: Path) 
     check(rule)
     jobs.begin()
     journal = Journal.of(folder / "journal.json")
-    named = {one.name: one for one in question.candidates}
+    entering, pairs = paired(question, composer, journal)
+    named = {one.name: one for one in entering.candidates}
     climb = Climb(composer, question.hydra, named, rule, question.whole, journal)
-    found = _searched(question, climb)
-    outcome = confirm(question, climb, found)
-    cost = spent(question, found, outcome.finalists.values(), None)
-    return telling.Decision(question, rule_name, found, outcome, cost)
+    found = _searched(entering, climb, lambda: pretraining_seconds(question) + (pairs.seconds if pairs else 0.0))
+    outcome = confirm(entering, climb, found)
+    cost = spent(question, found, outcome.finalists.values(), pairs)
+    return telling.Decision(question, len(named), rule_name, found, outcome, cost, pairs)
 
 
-def _searched(question: Asked, climb: Climb) -> Search:
-    """What the budget finds; where it is one of seconds, the first epochs of two candidates say what it has."""
-    choice, names = question.choice, [one.name for one in question.candidates]
-    twins = {one.name for one in question.candidates if one.twin}
-    epochs, purse = question.budget.in_epochs(question.whole), None
+def _searched(entering: Asked, climb: Climb, before: Callable[[], float]) -> Search:
+    """What the budget finds; where it is one of seconds, the first epochs of two candidates say what it has.
+
+    Args:
+        entering: the candidates.
+        climb: trains them.
+        before: seconds that were spent before the search.
+    """
+    choice, names, told = entering.choice, [one.name for one in entering.candidates], climb.journal.told
+    epochs, purse = entering.budget.in_epochs(entering.whole), None
     if epochs is None:
-        assert question.budget.seconds is not None
-        left = float(climb.journal.keep("seconds", lambda: _left(question, climb)))
-        epochs, purse = left / float(climb.journal.told["pace"]), Purse(seconds=left)
-    plan = bracket(len(names), question.whole, epochs, choice.factor, min(choice.first, question.whole))
+        left = float(climb.journal.keep("seconds", lambda: _left(entering, climb, before)))
+        epochs, purse = left / float(told["pace"]), Purse(seconds=left)
+    plan = bracket(len(names), entering.whole, epochs, choice.factor, min(choice.first, entering.whole))
+    twins = {one.name for one in entering.candidates if one.twin}
     return search(names, twins, climb, plan, purse or Purse(epochs=epochs))
 
 
-def _left(question: Asked, climb: Climb) -> float:
-    """Seconds that are left for the search when sources are pretrained; notes what an epoch takes.
+def _left(entering: Asked, climb: Climb, before: Callable[[], float]) -> float:
+    """Seconds that are left for the search; notes what an epoch takes.
 
     Raises:
         InputError: none are.
     """
-    assert question.budget.seconds is not None
-    other = next(one.name for one in question.candidates if not one.twin)
-    tried = climb([question.candidates[0].name, other], 1)
+    other = next(one.name for one in entering.candidates if not one.twin)
+    tried = climb([entering.candidates[0].name, other], 1)
     pace = sum(one.seconds for one in tried.values()) / max(sum(one.epochs for one in tried.values()), 1)
     climb.journal.told["pace"] = max(pace, 1e-6)
-    left = question.budget.seconds - pretraining_seconds(question)
-    if left <= 0:
+    budget, gone = float(entering.budget.seconds or 0), before()
+    if gone >= budget:
         raise InputError(
-            f"budget.seconds={question.budget.seconds:g}: pretraining of the sources alone takes "
-            f"{pretraining_seconds(question):.0f} seconds"
+            f"budget.seconds={budget:g}: pretraining and scores of the sources alone take {gone:.0f} seconds"
         )
-    return left
+    return budget - gone

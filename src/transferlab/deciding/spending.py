@@ -7,6 +7,7 @@ from pathlib import Path
 from transferlab import results
 from transferlab.deciding.asking import Asked
 from transferlab.deciding.confirming import Finalist
+from transferlab.deciding.pairing import Pairs
 from transferlab.halving.search import Search
 
 
@@ -27,18 +28,16 @@ class Spent:
     seconds: float
 
 
-def spent(
-    asked: Asked, search: Search, finalists: Iterable[Finalist], ranking: tuple[int, float] | None
-) -> list[Spent]:
+def spent(asked: Asked, search: Search, finalists: Iterable[Finalist], pairs: Pairs | None) -> list[Spent]:
     """Every part, in the order in which it was spent.
 
     Args:
         asked: of the selection.
         search: what it did.
         finalists: under fresh seeds.
-        ranking: how many pairs were scored, and the seconds; None: none.
+        pairs: that were scored; None: none were.
     """
-    parts = [] if ranking is None else [Spent("scores of pairs", ranking[0], None, ranking[1])]
+    parts = [] if pairs is None else [Spent(f"{pairs.score} of pairs", len(pairs.scores), None, pairs.seconds)]
     if sources := source_runs(asked):
         records = [record for run in sources if (record := results.read(run)) is not None]
         epochs = sum(len(record["history"]) for record in records)

@@ -12,6 +12,7 @@ from rich.table import Table
 from transferlab.compare.metric import Metric
 from transferlab.deciding.asking import Asked
 from transferlab.deciding.confirming import Finalist, Outcome
+from transferlab.deciding.pairing import Pairs
 from transferlab.deciding.spending import Spent
 from transferlab.files import write_text
 from transferlab.halving.search import Reached, Rung, Search
@@ -26,19 +27,21 @@ class Decision:
 
     Attributes:
         asked: the question.
+        entering: how many of its candidates are of pairs that enter.
         rule: of selection, by its name in the config.
         search: what was tried.
         outcome: what is chosen.
         spent: what it cost.
-        pairs: what scores said of sources and backbones; empty: none were taken.
+        pairs: what a score said of sources and backbones; None: it was not asked.
     """
 
     asked: Asked
+    entering: int
     rule: str
     search: Search
     outcome: Outcome
     spent: Sequence[Spent]
-    pairs: Sequence[str] = ()
+    pairs: Pairs | None
 
     @property
     def verdict(self) -> str:
@@ -110,7 +113,9 @@ def _report(decision: Decision, how: str) -> list[str]:
 def _asked(decision: Decision) -> list[str]:
     asked, bracket = decision.asked, decision.search.bracket
     entered = f"{len(asked.candidates)} candidates were asked for"
-    if bracket.entrants < len(asked.candidates):
+    if decision.entering < len(asked.candidates):
+        entered += f", {decision.entering} of them of these pairs"
+    if bracket.entrants < decision.entering:
         entered += f", of which the budget of {asked.budget} had room for {bracket.entrants}"
     else:
         entered += f" and entered; the budget was {asked.budget}"
@@ -121,7 +126,7 @@ def _asked(decision: Decision) -> list[str]:
         f"Of those at a rung one in {bracket.factor} went on, and always the best that takes nothing from a source."
     )
     short = "" if bracket.rungs[-1] == asked.whole else " The budget had no whole run for more than one."
-    scores = [*decision.pairs, ""] if decision.pairs else []
+    scores = [] if decision.pairs is None else [*decision.pairs.lines(), ""]
     equal = "Equal scores are told apart by their mean since the rung before."
     unread = "No test score was read before the choice was made."
     return [*scores, f"{entered}. {judged} {onward} {equal}{short} {unread}"]
