@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from transferlab import building, pretraining
+from transferlab import building, results
 from transferlab.errors import InputError, PrunedError
 from transferlab.history import KeepSelected
 from transferlab.results import Record
@@ -39,8 +39,9 @@ class Pruner(Callback):
 
 
 def pruner(config: DictConfig, keep: KeepSelected) -> Pruner | None:
-    """What reports a run's epochs; None where it is no trial, as the pretraining of a trial's source is none."""
-    return Pruner(keep) if trials.is_one() and config.study != pretraining.STUDY else None
+    """What reports a run's epochs; None where it is no trial, as what a trial pretrains or looks for first is none."""
+    inside = config.study in (results.PRETRAINING, results.CANDIDATES)
+    return Pruner(keep) if trials.is_one() and not inside else None
 
 
 def tell(config: DictConfig, record: Record | None) -> None:
