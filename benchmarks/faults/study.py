@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import outcome
+import findings
 import schedule
 from victims import KINDS, Victims
 
@@ -58,7 +58,7 @@ def main(words=None) -> int:
         began = time.monotonic()
         told = under_fire([*study, *LAUNCHERS[args.launcher].split()], folder / args.launcher, args)
         seconds = round(time.monotonic() - began)
-        found = outcome.compared(folder / args.launcher / "runs", folder / "peace" / "runs", "faults")
+        found = findings.compared(folder / args.launcher / "runs", folder / "peace" / "runs", "faults")
         line = {"benchmark": "faults", "case": args.launcher, "runs": args.runs, **told, **found, "seconds": seconds}
         print(json.dumps(line), flush=True)
         counts = (line["finished"], line["equal"] + line["almost"], sum(line["kills"].values()))
@@ -79,7 +79,7 @@ def under_fire(words: list[str], place: Path, args: argparse.Namespace) -> dict:
     """Repeat a command until it ends well, killing meanwhile; how often, what, and what outlived it."""
     plan = schedule.drawn(args.kills, args.runs, KINDS[args.launcher], args.seed)
     kills, hit, commands = Counter(), 0, 0
-    watch = outcome.Watch(place / "runs" / "faults")
+    watch = findings.Watch(place / "runs" / "faults")
     victims = Victims(args.launcher, place)
     strays, began = schedule.Strays(PATIENCE), time.monotonic()
     while True:

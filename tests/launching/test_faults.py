@@ -22,11 +22,11 @@ def test_a_study_under_fire_ends_with_every_run_once_and_as_in_peace(
     assert said["equal"] >= 4
 
     monkeypatch.syspath_prepend(FAULTS)
-    import outcome
+    import findings
 
     run, other = sorted((tmp_path / "joblib" / "runs" / "faults").glob("*/run.json"))[:2]
     run.write_text(run.read_text().replace('"labels_seen": ', '"labels_seen": 1'))
     (other.parent / ".run.json-abcd1234").touch()
     other.with_name("selected.pt").write_bytes(run.with_name("selected.pt").read_bytes())
-    found = outcome.compared(tmp_path / "joblib" / "runs", tmp_path / "peace" / "runs", "faults")
+    found = findings.compared(tmp_path / "joblib" / "runs", tmp_path / "peace" / "runs", "faults")
     assert (found["finished"], found["equal"] + found["almost"], found["half_written"]) == (8, 6, 1)
