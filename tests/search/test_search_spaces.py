@@ -14,7 +14,10 @@ from transferlab.search.planning import composed, searches
 
 FILES = {file.stem for file in (shipped("conf") / "strategy" / "search").glob("*.yaml")}
 STRATEGIES = sorted(file.stem for file in (shipped("conf") / "strategy").glob("[!_]*.yaml"))
-NOTHING = {"linear_probe_lbfgs": "its penalty is chosen on validation in every run"}
+NOTHING = {
+    "linear_probe_lbfgs": "its penalty is chosen on validation in every run",
+    "auto": "each run searches among strategies and rates by itself",
+}
 GIVEN = {"semantic_loss": ["strategy.losses.semantic_loss.rules=[{excludes:[0,1]}]"]}
 
 
