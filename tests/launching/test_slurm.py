@@ -13,6 +13,7 @@ from fates import WORDS, fated, found, same, sweep
 
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1")
 ON_THIS_MACHINE = (*SLURM, "hydra.launcher.cluster=local")
+TWO_TASKS = ("trainer.devices=2", "trainer.strategy=ddp", "hydra.launcher.tasks_per_node=2")
 pytestmark = pytest.mark.slow
 
 
@@ -35,11 +36,10 @@ def answers() -> bool:
     return shutil.which("sinfo") is not None and subprocess.run(["sinfo", "-h"], capture_output=True).returncode == 0
 
 
-@pytest.mark.slurm
-def test_a_job_that_is_sent_back_to_the_queue_ends_as_if_nothing_had_been(slurm: None) -> None:
-    words = ("seed=0,1", *fated("FirstSleeps"))
-    command = [sys.executable, "-m", "transferlab.cli", "train", "-m", *WORDS, "study=requeued", *words, *SLURM]
-    parent = subprocess.Popen([*command, "hydra.launcher.array_parallelism=1"], stderr=subprocess.PIPE, text=True)
+def sent_back(study: str, *words: str) -> str:
+    """What a sweep says whose first job is sent back to the queue in the middle of a run."""
+    command = [sys.executable, "-m", "transferlab.cli", "train", "-m", *WORDS, f"study={study}", *words, *SLURM]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not Path("once").exists():
         assert parent.poll() is None, parent.communicate()[1]
         time.sleep(0.5)
@@ -49,8 +49,29 @@ def test_a_job_that_is_sent_back_to_the_queue_ends_as_if_nothing_had_been(slurm:
     said = parent.communicate(timeout=500)[1]
     assert parent.returncode == 0, said
     assert said.count("resuming ") == 1
+    return said
+
+
+@pytest.mark.slurm
+def test_a_job_that_is_sent_back_to_the_queue_ends_as_if_nothing_had_been(slurm: None) -> None:
+    words = ("seed=0,1", *fated("FirstSleeps"))
+    said = sent_back("requeued", *words, "hydra.launcher.array_parallelism=1")
     assert sorted(line[:5] for line in said.splitlines() if "test/accuracy" in line) == ["[1/2]", "[2/2]"]
     assert sweep("peace", *words) == 0
+    same("requeued", "peace")
+
+
+@pytest.mark.slurm
+def test_a_run_of_two_tasks_that_is_sent_back_ends_the_same_and_is_one_run_to_the_tracker(slurm: None) -> None:
+    words = ("seed=0", "tracker=wandb", *fated("FirstSleeps"), *TWO_TASKS)
+    said = sent_back("requeued", *words)
+    assert said.count("test/accuracy") == 1
+    (run,) = found("requeued").values()
+    assert run["environment"]["processes"] == 2
+    name = run["tracker"]["run_id"]
+    logs = [file.parent.name for file in Path("runs/requeued").glob("*/wandb/offline-run-*/*.wandb")]
+    assert [log.endswith(f"-{name}") for log in logs] == [True, True]  # one of each attempt, of one run
+    assert sweep("peace", *words, *SLURM) == 0
     same("requeued", "peace")
 
 
