@@ -65,7 +65,7 @@ def fit(
     beside = resume.parent / results.START
     if resume.exists() and not (_is_whole(resume) and (not beside.exists() or _is_whole(beside))):
         _log.warning("%s is damaged: %s starts again from its first epoch", resume, what)
-        resume.unlink()
+        resume.unlink(missing_ok=True)  # another process of the run may have been first
     if resume.exists():
         _log.info("resuming %s where it was interrupted", what)
     try:
