@@ -1,6 +1,7 @@
 """Processes on this machine that the first of a run starts, and ends with the run."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -154,11 +155,12 @@ def _serve(work: Work, connection: Connection, rank: int, processes: int) -> Non
     logging.getLogger("transferlab").setLevel(logging.CRITICAL)  # the first one says it
     other = _Other(rank, processes, connection)
     with suppress(EOFError, OSError):
-        while True:
+        said: Exception | str = _DONE
+        while said == _DONE:
             config, folder = connection.recv()
             try:
                 work(config, folder, other)
             except Exception as error:
-                connection.send(portable(error))
-                return
-            connection.send(_DONE)
+                said = portable(error)
+            connection.send(said)
+    os._exit(0)  # nothing is left to be put in order, and the libraries take their time for it
