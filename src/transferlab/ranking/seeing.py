@@ -1,6 +1,5 @@
 """What a candidate sees of a target: features of its samples and its own, by the net that a run would start from."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -8,20 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from transferlab import building, feeding, pretraining, results, runtime
+from transferlab import building, pretraining, results, runtime
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.data.module import TransferData
-from transferlab.data.samples import Samples, Splits
-from transferlab.data.target import Parts, Target, strata
 from transferlab.data.vault import hidden
 from transferlab.errors import InputError
 from transferlab.flops import Flops
@@ -30,7 +26,7 @@ from transferlab.prefix.activations import Activations
 from transferlab.prefix.entering import PrefixCache
 from transferlab.prefix.inputs import Inputs
 from transferlab.ranking.embedding import embedding
-from transferlab.seeding import derive
+from transferlab.ranking.reading import Reader
 from transferlab.tasks.base import Task
 from transferlab.teaching import own_head
 from transferlab.train import source_weights
@@ -68,9 +64,7 @@ class Observer:
     """
 
     def __init__(self, samples: int, pretrain: bool, embedded: int) -> None:
-        self._samples, self._pretrain, self._embedded = samples, pretrain, embedded
-        self._targets: dict[str, Target] = {}
-        self._sources: dict[str, Splits] = {}
+        self._reader, self._pretrain, self._embedded = Reader(samples), pretrain, embedded
 
     def see(self, config: DictConfig) -> Seen:
         """What a run of this config would start from, on the target's training samples.
@@ -94,7 +88,7 @@ class Observer:
                 "not have: rank for a task of whole samples, e.g. classification or regression"
             )
         backbone = building.net(config, task)
-        data = self._data(config)
+        data = self._reader.data(config)
         head = self._start(config, backbone, data)
         backbone.requires_grad_(False).eval()
         module, trainer = LightningModule(), building.trainer(config, Path(config.paths.runs) / results.RESUME, [])
@@ -120,48 +114,6 @@ class Observer:
             candidate = _with_embeddings(candidate, backbone, inputs, own, self._embedded)
         ready = all(cached for _, cached in found.values())
         return Seen(candidate, seconds, ready, time.perf_counter() - began)
-
-    def _data(self, config: DictConfig) -> TransferData:
-        """Samples of the target and, where it has data, of the source; without what changes them in training."""
-        whole = results.portable(config)
-        key = json.dumps(whole["target"])
-        target = self._targets[key] = self._targets.get(key) or building.build(config.target)
-        parts, source = feeding.cut(config, target), None
-        if config.source.data is not None:
-            key = json.dumps([whole["source"], target.test, target.source_test])
-            source = self._sources[key] = self._sources.get(key) or feeding.beside(config, target)
-            source = feeding.encoded_alike(replace(source, test=None), parts)
-            drawn = self._drawn(source.train, source.classes, config.seed, "source")
-            source = replace(source, train=drawn)
-        own = "target" if len(parts.train) else "unlabeled"
-        return TransferData(
-            self._few(parts, config.seed),
-            source,
-            frozenset({own} if source is None else {own, "source"}),
-            building.inputs(config),
-            reconstructs=False,
-            batch_size=config.batch_size,
-            workers=config.workers,
-            seed=config.seed,
-        )
-
-    def _few(self, parts: Parts, seed: int) -> Parts:
-        """The training samples that are scored; of the test split one, at which nobody looks."""
-        few = replace(parts, val=None, test=parts.test.take(torch.tensor([0])))
-        if len(parts.train):
-            return replace(few, train=self._drawn(parts.train, parts.classes, seed, "target"), unlabeled=None)
-        assert parts.unlabeled is not None
-        return replace(few, unlabeled=self._drawn(parts.unlabeled, (), seed, "target"))
-
-    def _drawn(self, samples: Samples, classes: tuple[str, ...], seed: int, side: str) -> Samples:
-        """So many samples at most, of each class its share."""
-        if len(samples) <= self._samples:
-            return samples
-        order = np.random.default_rng(derive(seed, "ranking", side)).permutation(len(samples))
-        y, _ = strata(samples.y, classes)
-        by_class = order[np.argsort(y[order], kind="stable")]
-        evenly = np.linspace(0, len(samples) - 1, self._samples).round().astype(int)
-        return samples.take(torch.from_numpy(np.sort(by_class[evenly])))
 
     def _start(self, config: DictConfig, backbone: Backbone, data: TransferData) -> "Answering | None":
         """Give the net its source's weights, as a run would; the source's classifier, where it has one."""
