@@ -97,8 +97,7 @@ def ours(features: np.ndarray, y: np.ndarray) -> float:
 def per_class(features: np.ndarray, y: np.ndarray) -> float:
     """The loop over classes: means of weights and residuals of all samples in every step."""
     samples, size = features.shape
-    squares, axes = np.linalg.eigh(features.T @ features)
-    squares = np.maximum(squares, 0)
+    axes, squares, _ = np.linalg.svd(features.T @ features)
     found = []
     for label in range(int(y.max()) + 1):
         target = (y == label).astype(float)
