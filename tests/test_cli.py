@@ -345,8 +345,7 @@ import sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from transferlab import cli, train
-from transferlab.train import pretraining
+from transferlab import cli, pretraining
 
 recipe, meeting, me = pretraining.config_of, Path(sys.argv[1]), sys.argv[2]
 

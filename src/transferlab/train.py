@@ -1,53 +1,29 @@
-"""One run, from a config to a record: build, fit, test, record."""
+"""One run, from a config to a record: prepared, fitted or solved, measured, written down."""
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning.plugins.precision import MixedPrecision
 
-from transferlab import agent, automatic, building, dp_sgd, feeding, pretraining, recording, results, runtime, teaching
-from transferlab.acting import Anchored, Averager, Listening, Studies
-from transferlab.appraising import Appraiser
-from transferlab.backbones import weights as backbone_weights
-from transferlab.backbones.base import Backbone
-from transferlab.data import duplicates
-from transferlab.data.samples import Splits
-from transferlab.data.sets import PARTS
-from transferlab.data.target import Parts, describe, sizes
-from transferlab.diagnostics.watch import Watch
+from transferlab import agent, automatic, building, recording, results
 from transferlab.environment import environment, quiet
-from transferlab.errors import DivergedError, InputError, PausedError, unknown
-from transferlab.fitting import fit, rehearse
-from transferlab.flops import Flops
-from transferlab.fusing import fused
-from transferlab.history import History, KeepSelected
-from transferlab.module import TransferModule, start_random_state
-from transferlab.oracle import Oracle
+from transferlab.errors import InputError, PausedError
+from transferlab.fitting import fit
+from transferlab.preparing import prepared
 from transferlab.probing.adapting import adapt
 from transferlab.probing.solving import solve
 from transferlab.processes import joining
 from transferlab.processes.base import Company
-from transferlab.processes.counting import check_divided
 from transferlab.processes.outside import Outside
-from transferlab.pruning import pruner
 from transferlab.record import begin, title
 from transferlab.results import Record
 from transferlab.retelling import retell
-from transferlab.scoring import Tested
-from transferlab.selection.rules import Rule, Unseen, is_oracle, name
 from transferlab.solver import LBFGS
-from transferlab.strategy import Strategy
-from transferlab.tasks.base import Task
-from transferlab.tracking import NoTracker, Tracker
-from transferlab.training import Run, Watching
+from transferlab.tracking import NoTracker
+from transferlab.training import Run
 from transferlab.trust import check_located_targets
-from transferlab.unchanged import Unchanged
 
 _log = logging.getLogger(__name__)
 
@@ -85,24 +61,44 @@ def _written(config: DictConfig, folder: Path, company: Company, pause_at: int |
         results.write(folder, record)
         with suppress(PausedError), recording.until_end(config, folder, tracker, record):
             taken, searched = _chosen(config, record)
-            run = prepared(taken, folder, tracker, record, company=company)
+            ready = prepared(taken, folder, tracker, record, run, company=company)
             record["cost"]["seconds"] += searched
-            run.trainer.logger = tracker.start(run.card())
-            scored, solver = None, run.module.strategy.solver
-            try:
-                if solver is None:
-                    company.call(joining.bare(taken, pause_at), folder)
-                    with company.together():
-                        ended = fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title, pause_at)
-                    if not ended:
-                        raise PausedError.after(pause_at, run.trainer.max_epochs)
-                else:
-                    scored = solve(run, solver) if isinstance(solver, LBFGS) else adapt(run, solver)
-            finally:
-                run.fitted()
-            run.trainer = building.alone(config, run.trainer, run.watching.callbacks)
-            run.settle(scored)
+            ready.trainer.logger = tracker.start(ready.card())
+            _carry_out(ready, company, joining.bare(taken, pause_at), pause_at)
         return record
+
+
+def _carry_out(ready: Run, company: Company, others: DictConfig, pause_at: int | None) -> None:
+    """Train, or solve, and measure.
+
+    Args:
+        ready: the run.
+        company: other processes that train in it.
+        others: its config as they have it.
+        pause_at: epochs after which it pauses; None: it goes to its end.
+
+    Raises:
+        PausedError: it pauses.
+    """
+    scored, solver = None, ready.module.strategy.solver
+    try:
+        if solver is None:
+            company.call(others, ready.folder)
+            with company.together():
+                ended = _fitted(ready, pause_at)
+            if not ended:
+                raise PausedError.after(pause_at, ready.trainer.max_epochs)
+        else:
+            scored = solve(ready, solver) if isinstance(solver, LBFGS) else adapt(ready, solver)
+    finally:
+        ready.fitted()
+    ready.trainer = building.alone(ready.config, ready.trainer, ready.watching.callbacks)
+    ready.settle(scored)
+
+
+def _fitted(ready: Run, pause_at: int | None) -> bool:
+    """Whether the fit, begun or resumed, came to its end."""
+    return fit(ready.trainer, ready.module, ready.data, ready.folder / results.RESUME, ready.title, pause_at)
 
 
 def beside(config: DictConfig, folder: Path, company: Company) -> None:
@@ -111,16 +107,16 @@ def beside(config: DictConfig, folder: Path, company: Company) -> None:
     pause_at = _pause_at(config)
     record = begin(config, folder, environment(config.trainer.accelerator))
     with recording.computing(config, record):
-        run = prepared(config, folder, NoTracker(), record, company=company)
+        ready = prepared(config, folder, NoTracker(), record, run, company=company)
         with company.together():
-            fit(run.trainer, run.module, run.data, folder / results.RESUME, run.title, pause_at)
+            _fitted(ready, pause_at)
 
 
 def _served(company: Outside, folder: Path) -> Record:
     """What the first process made of a run.
 
     Raises:
-        InputError: nothing.
+        InputError: it made nothing of it.
     """
     record = results.read(folder)
     if not results.is_over(record):
@@ -158,210 +154,3 @@ def _chosen(config: DictConfig, record: Record) -> tuple[DictConfig, float]:
     with agent.away():
         taken = automatic.taken(config, record, run)
     return taken, record["chosen"]["seconds"] - (time.perf_counter() - before)
-
-
-@dataclass(frozen=True)
-class Common:
-    """What runs share in which no net trains, by what it is; each takes what it finds, and puts there what is new.
-
-    Attributes:
-        nets: with their weights.
-        data: the target, cut, and the source's.
-        described: what the record says of them.
-    """
-
-    nets: dict[str, Backbone] = field(default_factory=dict)
-    data: dict[str, tuple[Parts, Splits | None]] = field(default_factory=dict)
-    described: dict[str, Mapping[str, object]] = field(default_factory=dict)
-
-
-def prepared(
-    config: DictConfig,
-    folder: Path,
-    tracker: Tracker,
-    record: Record,
-    common: Common | None = None,
-    company: Company | None = None,
-) -> Run:
-    """Everything up to the first step; a source that is to be pretrained, is.
-
-    Args:
-        config: of the run.
-        folder: that it lies in.
-        tracker: for it.
-        record: is told of the data and of how it will be computed.
-        common: to other runs too; None: there are none.
-        company: of this process; None: there is no other.
-    """
-    common = common or Common()
-    start_random_state(config.seed, "build")
-    strategy: Strategy = building.build(config.strategy)
-    others = company.environment if company is not None else None
-    if others is not None:
-        check_divided(config, strategy.solver is not None)
-    task: Task = building.build(config.task)
-    from_source = pretraining.starts_from_source(config, strategy.start)
-    whole = results.portable(config)
-    known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)
-    if held not in common.data:
-        common.data[held] = feeding.data(config, strategy, task.reconstructs)
-    parts, source_data = common.data[held]
-    shared = common.nets.get(known)
-    backbone = shared or building.net(config, task)
-    diagnostics = building.diagnostics(config)
-    watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, from_source)
-    trainer = building.trainer(config, folder / results.RESUME, watching.callbacks, others)
-
-    def assembled(weights: str | None = None) -> TransferModule:
-        teachers = teaching.teachers(config, strategy, backbone, task, building.inputs(config).example(2), weights)
-        net = building.adapted(config, backbone, strategy)
-        return building.module(config, net, strategy, task, parts, source_data, from_source, weights, teachers)
-
-    pretrains = from_source and config.source.pretrain is not None
-    recipe = pretraining.checked(config, record["config"]) if pretrains else None
-    source = source_weights(config, recipe) if from_source and shared is not None else None
-    # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
-    module = assembled(source)
-    measured = (*(module.measured if parts.val is not None else ()), *watching.appraiser.measured)
-    watching.keep.check(measured if not is_oracle(watching.keep.rule) else module.tested)
-    if f"val/{task.metric}" not in module.measured:
-        raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
-    data = feeding.batches(config, parts, source_data, strategy, task)
-    watching.appraiser.check(data, task)
-    if strategy.interpolation is not None and strategy.interpolation.alpha is None:
-        _check_validates(watching.keep.rule)
-    diagnostics.check(module, data)
-    mixes = bool(config.get("augmentation") and config.augmentation.batch)
-    dp_sgd.check(module, data, trainer, mixes)
-    if recipe is not None and not results.is_finished(results.folder(recipe)):
-        data.decode(*PARTS)
-        rehearse(module, data)
-    if held not in common.described:
-        common.described[held] = describe(parts)
-
-    before = time.perf_counter()
-    exam = membership = None
-    if from_source and shared is None:
-        source = source_weights(config, recipe)
-        backbone_weights.load(backbone, source)
-    if source is not None and recipe is not None and watching.watch.examines:
-        exam = teaching.exam(recipe, Path(source), backbone, data, task.dense)
-    if source is not None and recipe is not None and diagnostics.privacy:
-        asked = (recipe, Path(source), backbone, data, task.dense)
-        membership = teaching.membership(*asked, diagnostics.privacy_samples)
-    common.nets[known] = backbone
-    # pretraining has a record of its own, and the exam is set once for all runs of a source
-    record["cost"]["seconds"] = before - time.perf_counter()
-    if source is not None and shared is None:
-        module = assembled(source)
-    taught = [str(Path(one.folder) / results.SELECTED) for one in strategy.teachers.values() if one.folder is not None]
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    chosen = record["environment"]["runtime"]
-    chosen["channels_last"] = runtime.channels_last(module, module.backbone, config.trainer.channels_last, on_cpu)
-    unscales = bool(config.trainer.gradient_clip_val) and isinstance(trainer.precision_plugin, MixedPrecision)
-    module.build_optimizer, chosen["fused"] = fused(module.build_optimizer, config.trainer.fused, on_cpu, unscales)
-    module.build_optimizer = dp_sgd.attached(module)
-    _log.info("%s", runtime.said(chosen))
-    writes = trainer.is_global_zero
-    duplicates = _source_duplicates(folder, parts, source_data, [source, *taught]) if writes else None
-    record["data"] = {
-        **common.described[held],
-        "source_weights": source,
-        "source_sizes": sizes(source_data),
-        "source_duplicates": duplicates,
-    }
-    record["history"] = watching.history.rows
-    module.beside = watching.unchanged.read
-    return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam, membership)
-
-
-def _watching(
-    config: DictConfig,
-    whole: Mapping[str, Any],
-    folder: Path,
-    strategy: Strategy,
-    parts: Parts,
-    task: Task,
-    watch: Callable[[History, bool, bool], Watch],
-    from_source: bool,
-) -> Watching:
-    history, flops, unchanged = History(), Flops(), Unchanged(folder)
-    cache = building.cache(config, whole, flops)
-    rule: Rule = building.build(config.selection)
-    oracle = None
-    if config.get("oracle") or is_oracle(rule):
-        oracle = Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start)
-    beside = oracle.latest if oracle is not None and is_oracle(rule) else dict
-    keep = KeepSelected(rule, history, folder / results.KEPT, unchanged, beside)
-    return Watching(
-        studies=Studies(),
-        anchored=Anchored(strategy.interpolation),
-        history=history,
-        cache=cache,
-        listening=Listening(strategy.freezing, lambda: history.rows),
-        watch=watch(history, from_source, config.source.pretrain is not None),
-        unchanged=unchanged,
-        appraiser=Appraiser(building.rules(config), rule, history, strategy.shares_classes, cache.match),
-        oracle=oracle,
-        keep=keep,
-        flops=flops,
-        tested=Tested(),
-        pruner=pruner(config, keep),
-        averager=Averager(strategy.averaging),
-    )
-
-
-def _check_validates(rule: Rule) -> None:
-    """See that a rule can tell interpolated weights apart, which are no epochs.
-
-    Raises:
-        InputError: it scores epochs alone.
-    """
-    if isinstance(rule, Unseen) or is_oracle(rule):
-        raise InputError(
-            f"strategy.interpolation.alpha=null is chosen on held-out labels, which selection={name(rule)} does not "
-            "look at: set selection=target_val, or an alpha"
-        )
-
-
-def source_weights(config: DictConfig, recipe: DictConfig | None) -> str:
-    """Where the source's weights lie; they are pretrained now if they are nowhere.
-
-    Args:
-        config: of the run.
-        recipe: of the source's own; None: its weights are given.
-
-    Raises:
-        InputError: two origins are given, or the pretraining diverged.
-    """
-    if recipe is None:
-        return str(config.source.weights)
-    if config.source.weights is not None:
-        raise InputError("source.weights and source.pretrain are both given: set one of them to null")
-    folder = results.folder(recipe)
-    weights = str(folder / results.SELECTED)
-    if results.is_finished(folder):  # of a thousand runs that start from it none waits for another's lock
-        return weights
-    _log.info("pretraining %s on %s (%s)", recipe.axes.backbone, recipe.axes.target, folder)
-    try:
-        with agent.away():
-            diverged = run(recipe)["status"] == "diverged"
-    except DivergedError:
-        diverged = True
-    if diverged:
-        raise InputError(f"the source's pretraining diverged ({folder}): change source.pretrain")
-    return weights
-
-
-def _source_duplicates(folder: Path, parts: Parts, source: Splits | None, weights: Sequence[str | None]) -> int | None:
-    """How many test samples the source or a teacher has seen; None where nothing is known of their samples.
-
-    What this run sees, and they have seen, is kept beside its weights for the runs that start from these.
-    """
-    seen = [] if source is None else [duplicates.identities(source.train)]
-    seen += [earlier for file in weights if (earlier := duplicates.seen_by(file)) is not None]
-    own = [duplicates.identities(part) for part in (parts.train, parts.val) if part is not None and len(part)]
-    duplicates.write_seen(folder, [*own, *seen])
-    if parts.unlabeled is not None and parts.hides:
-        duplicates.check_hidden(parts.unlabeled, *seen)
-    return duplicates.source_duplicates(parts.test, *seen)

@@ -23,9 +23,9 @@ from transferlab import cli, train
 torch.set_num_threads(1)
 prepared, here = train.prepared, Path.cwd()
 
-def noted(*given):
+def noted(*given, **named):
     (here / f"trained-{os.getpid()}").touch()
-    return prepared(*given)
+    return prepared(*given, **named)
 
 def meet(barrier, number):
     train.prepared = noted

@@ -25,11 +25,12 @@ from transferlab.module import start_random_state
 from transferlab.prefix.activations import Activations
 from transferlab.prefix.entering import PrefixCache
 from transferlab.prefix.inputs import Inputs
+from transferlab.preparing import source_weights
 from transferlab.ranking.embedding import embedding
 from transferlab.ranking.reading import Reader
 from transferlab.tasks.base import Task
 from transferlab.teaching import own_head
-from transferlab.train import source_weights
+from transferlab.train import run
 from transferlab.transferability.candidate import Array, Candidate, Labels
 from transferlab.trust import check_located_targets
 
@@ -127,7 +128,7 @@ class Observer:
                     f"its own run is still to be done ({folder}) and pretrain=false: set pretrain=true, or train from "
                     "it once"
                 )
-        weights = source_weights(config, recipe)
+        weights = source_weights(config, recipe, run)
         backbone_weights.load(backbone, weights)
         if recipe is None:
             layer = backbone_weights.classifier(backbone, weights)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from transferlab import automatic, building, recording, results, train
+from transferlab import automatic, building, preparing, recording, results, train
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
@@ -60,7 +60,7 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
         By folder: the record, or the exception that ended the run. What is not there is to be trained by itself.
     """
     quiet()
-    common, known = train.Common(), Known()
+    common, known = preparing.Common(), Known()
     forms: dict[str, list[Member]] = {}
     ended: dict[Path, Record | Exception] = {}
     reasons: dict[str, list[str]] = {}
@@ -90,7 +90,7 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
     return ended
 
 
-def _member(config: DictConfig, common: train.Common, known: Known, everything: ExitStack) -> Member | str | None:
+def _member(config: DictConfig, common: preparing.Common, known: Known, everything: ExitStack) -> Member | str | None:
     """A run that is ready, or why it is to be trained alone; None: its job will say what there is to say."""
     began = time.perf_counter()
     folder = results.folder(config)
@@ -110,7 +110,7 @@ def _member(config: DictConfig, common: train.Common, known: Known, everything: 
             return None
         tracker, record = recording.begun(config, folder, pulse)
         with recording.computing(config, record):
-            run = train.prepared(config, folder, tracker, record, common)
+            run = preparing.prepared(config, folder, tracker, record, train.run, common)
             if reason := apart(run):
                 held.close()
                 return reason
