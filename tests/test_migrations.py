@@ -143,6 +143,7 @@ def test_a_config_of_the_first_version_says_what_todays_does_of_the_same_choices
         "twins",
         "cache",
         "rules",
+        "pause_at",
     )  # a run that says nothing of them has none of them
     ours, theirs = (flat({k: v for k, v in one.items() if k not in beside}) for one in (filled, today))
     assert ours == theirs

@@ -114,7 +114,7 @@ def test_an_id_is_ten_hexadecimal_digits():
 
 
 def test_every_other_key_of_the_shipped_config_changes_the_id(shipped):
-    ignored = ("study", "paths", "tracker", "workers", "twins", "cache")
+    ignored = ("study", "paths", "tracker", "workers", "twins", "cache", "pause_at")
     computing = {f"{trainer}.{key}" for trainer in ("trainer", "source.pretrain.trainer") for key in results.COMPUTING}
     ids = {path: results.run_id(with_change(shipped, path)) for path in leaves(shipped)}
     plain = results.run_id(shipped)

@@ -66,7 +66,7 @@ def started(monkeypatch, tmp_path):
     def run(config):
         OmegaConf.resolve(config.axes)  # of this job, while Hydra knows it
         configs.append(config)
-        return {"status": "finished", "metrics": {"selected": None}, "cost": {}}
+        return {"status": "finished", "reason": "", "metrics": {"selected": None}, "cost": {}}
 
     monkeypatch.setattr("transferlab.train.run", run)
     monkeypatch.chdir(tmp_path)

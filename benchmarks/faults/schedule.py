@@ -4,8 +4,6 @@ import random
 import time
 from dataclasses import dataclass, field
 
-DELAY = 3.0
-"""Seconds at most between the run that a kill waits for and the kill."""
 LAST = 0.85
 """The share of runs that are finished by the last kill, so that the study does not end before it."""
 
@@ -57,7 +55,7 @@ class Plan:
         self._since = None
 
 
-def drawn(kills: int, runs: int, kinds: dict[str, int], seed: int) -> Plan:
+def drawn(kills: int, runs: int, kinds: dict[str, int], seed: int, delay: float) -> Plan:
     """A plan.
 
     Args:
@@ -65,12 +63,13 @@ def drawn(kills: int, runs: int, kinds: dict[str, int], seed: int) -> Plan:
         runs: of the study.
         kinds: with their weights.
         seed: of all that is drawn.
+        delay: seconds at most between the run that a kill waits for and the kill.
     """
     draw = random.Random(seed)
     after = sorted(draw.randrange(max(1, round(LAST * runs))) for _ in range(kills))
     chosen = draw.choices(list(kinds), list(kinds.values()), k=kills)
     pairs = zip(chosen, after, strict=True)
-    return Plan([Kill(kind, count, draw.uniform(0, DELAY), draw.random() < DOING) for kind, count in pairs], draw)
+    return Plan([Kill(kind, count, draw.uniform(0, delay), draw.random() < DOING) for kind, count in pairs], draw)
 
 
 @dataclass

@@ -48,6 +48,7 @@ def main(words=None) -> int:
     parser.add_argument("--runs", type=int, default=60, help="an even number")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--delay", type=float, default=3.0, help="seconds a kill may wait; few short runs end before")
     parser.add_argument("--folder", help="where both studies are kept; those in peace serve every launcher")
     args = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as place:
@@ -77,7 +78,7 @@ def started(words: list[str], place: Path, log: str) -> subprocess.Popen:
 
 def under_fire(words: list[str], place: Path, args: argparse.Namespace) -> dict:
     """Repeat a command until it ends well, killing meanwhile; how often, what, and what outlived it."""
-    plan = schedule.drawn(args.kills, args.runs, KINDS[args.launcher], args.seed)
+    plan = schedule.drawn(args.kills, args.runs, KINDS[args.launcher], args.seed, args.delay)
     kills, hit, commands = Counter(), 0, 0
     watch = findings.Watch(place / "runs" / "faults")
     victims = Victims(args.launcher, place)

@@ -63,8 +63,10 @@ def test_without_labels_all_training_samples_are_hidden_and_none_selects():
     parts = target(labels="none").parts(0)
     labelled = target().parts(0)
     assert len(parts.train) == 0 and parts.val is None and parts.labels_seen == 0
-    assert ids(parts.test) == ids(labelled.test)
-    assert ids(parts.unlabeled) == ids(labelled.train) | ids(labelled.val)
+    everything = ids(labelled.train) | ids(labelled.val) | ids(labelled.test)
+    assert not ids(parts.test) & ids(parts.unlabeled)
+    assert ids(parts.test) | ids(parts.unlabeled) == everything
+    assert len(parts.test) == len(labelled.test)
     assert describe(parts)["sizes"] == {"test": len(parts.test), "unlabeled": len(parts.unlabeled)}
 
 

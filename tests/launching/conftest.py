@@ -17,3 +17,4 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     (tmp_path / "optimizers.py").write_text(OPTIMIZERS)
+    monkeypatch.delitem(sys.modules, "optimizers", raising=False)  # another test's

@@ -14,7 +14,20 @@ pytestmark = pytest.mark.slow
 def test_a_study_under_fire_ends_with_every_run_once_and_as_in_peace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["--launcher", "joblib", "--runs", "8", "--kills", "3", "--seed", "0", "--folder", str(tmp_path)]
+    words = [
+        "--launcher",
+        "joblib",
+        "--runs",
+        "8",
+        "--kills",
+        "3",
+        "--seed",
+        "0",
+        "--delay",
+        "0.3",
+        "--folder",
+        str(tmp_path),
+    ]
     done = subprocess.run([sys.executable, FAULTS / "study.py", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)

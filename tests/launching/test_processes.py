@@ -96,6 +96,8 @@ def test_a_divergence_alone_is_no_failure_of_the_sweep() -> None:
 
 def test_processes_train_together_what_each_was_given(capfd: pytest.CaptureFixture[str]) -> None:
     words = ("strategy=linear_probe", "strategy.start=random", "cache=on", "seed=0,1", "optimizer.lr=0.01,0.1")
+    assert sweep("before", *words, "hydra/launcher=vectorized") == 0  # what it leaves can still be sent to processes
+    capfd.readouterr()
     assert sweep("together", *words, *PROCESSES, "hydra.launcher.together=true") == 0
     assert capfd.readouterr().err.count("2 runs together") == 2
     assert sweep("alone", *words) == 0

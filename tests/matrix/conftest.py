@@ -24,10 +24,10 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any], Callable[[],
     def add(kept: list[Any], callback: Callable[[], Any]) -> None:
         fit = train.fit
 
-        def watched(trainer: Any, *rest: Any) -> None:
+        def watched(trainer: Any, *rest: Any) -> bool:
             kept.append(callback())
             trainer.callbacks.append(kept[-1])
-            fit(trainer, *rest)
+            return fit(trainer, *rest)
 
         monkeypatch.setattr(train, "fit", watched)
 

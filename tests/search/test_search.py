@@ -45,6 +45,7 @@ JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.n_j
 
 def fated(name: str) -> tuple[str, ...]:
     Path("optimizers.py").write_text(OPTIMIZERS)
+    sys.modules.pop("optimizers", None)  # another test's
     flag = Path("flag").resolve()
     return ("--trust", "optimizers", f"optimizer._target_=optimizers.{name}", f"+optimizer.flag={flag}")
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.singleton import Singleton
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 
 
@@ -22,8 +22,12 @@ class VectorizedLauncher(BasicLauncher):
         assert self.hydra_context is not None and self.config is not None
         setup_globals()
         configs = composed(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        state = Singleton.get_state()
+        known = HydraConfig.instance().cfg
         configure_log(configs[0].hydra.job_logging, configs[0].hydra.verbose)
-        jobs.ahead(alone(configs))
-        Singleton.set_state(state)
+        try:
+            jobs.ahead(alone(configs))
+        finally:
+            # nothing else of Hydra's is touched: restoring all of its state would load its plug-ins anew, whose objects
+            # could then not be sent to other processes
+            HydraConfig.instance().cfg = known
         return super().launch(job_overrides, initial_job_idx)
