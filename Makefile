@@ -39,7 +39,7 @@ quickstart: $(DONE)
 	$(BIN)/transferlab compare quickstart
 
 # hours; each ends with an error while it misses a promise, and all of them do if one does
-BENCHMARKS := step losses domains data diagnostics compare intervals startup heads frozen sweep unfreezing finetune growth \
+BENCHMARKS := step losses domains data diagnostics compare intervals startup heads frozen sweep unfreezing finetune growth scores \
 	throughput scale
 
 benchmark: $(DONE)

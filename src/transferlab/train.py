@@ -1,6 +1,5 @@
 """One run, from a config to a record: prepared, fitted or solved, measured, written down."""
 
-import logging
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,8 +23,6 @@ from transferlab.solver import LBFGS
 from transferlab.tracking import NoTracker
 from transferlab.training import Run
 from transferlab.trust import check_located_targets
-
-_log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig) -> Record:
