@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Ten pairs of source and backbone on four targets with few labels: every candidate run to its end, then every score.
-#   TRANSFERLAB_DATA=DIR experiments/source_selection/run.sh [WORK]     on a CPU; started again, it goes on
+#   TRANSFERLAB_DATA=DIR experiments/source_selection/run.sh [WORK [TARGET...]]     on a CPU; started again, it goes on
 # DIR holds office_caltech10/{amazon,caltech10}, hymenoptera/{train,val} and cifar_resnets; WORK keeps runs and activations.
 set -euo pipefail
 : "${TRANSFERLAB_DATA:?names the folder of data}"
 work=${1:-runs}
+targets=("${@:2}")
+[ ${#targets[@]} -gt 0 ] || targets=(digits caltech10 amazon hymenoptera)
 here=$(dirname "$0")
 study=$here/source_selection.yaml
 photos=$TRANSFERLAB_DATA/office_caltech10
@@ -13,7 +15,7 @@ pretrained=(imagenet_lite0:efficientnet_lite0 cifar_resnet:cifar_resnet20 cifar_
   cifar_resnet:cifar_resnet44 cifar_resnet:cifar_resnet56 mnist5k:cifar_resnet20 mnist5k:convnet)
 random=(none:efficientnet_lite0 none:cifar_resnet20 none:convnet)
 
-for name in digits caltech10 amazon hymenoptera; do
+for name in "${targets[@]}"; do
   case $name in
     digits) target=(target=digits target.labels=20) ;;
     hymenoptera)
