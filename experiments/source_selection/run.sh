@@ -32,6 +32,7 @@ for name in "${targets[@]}"; do
     source=${pair%:*} backbone=${pair#*:}
     start=("source=$source" "backbone=$backbone")
     [ "$backbone" != efficientnet_lite0 ] || start+=("backbone.input.shape=[3,128,128]")
+    [ "$backbone" != convnet ] || [ "$name" = digits ] || start+=("backbone.input.shape=[3,28,28]")
     [ "$source" = none ] && strategies=scratch || strategies=linear_probe,full_finetune,lp_ft
     transferlab sweep "$study" "${start[@]}" "strategy=$strategies" diagnostics=none "${words[@]}"
     transferlab rank "${start[@]}" target.validation=0.4 "${words[@]}" >"$work/source_selection_$name/rank_${pair/:/_}.txt"

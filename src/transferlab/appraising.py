@@ -8,21 +8,27 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from transferlab.backbones.base import Backbone
 from transferlab.data.loading import Loader
 from transferlab.data.module import TransferData
+from transferlab.data.vault import hidden
 from transferlab.diagnostics.probe import undisturbed
 from transferlab.errors import InputError
 from transferlab.history import History
 from transferlab.module import TransferModule
 from transferlab.oracle import Oracle
+from transferlab.seeding import derive
 from transferlab.selection.rules import COLLAPSED, Rule, Unseen, is_oracle, name
 from transferlab.selection.seen import Labelled, Passed, Seen
 from transferlab.selection.settings import Rules
 from transferlab.tasks import base
 from transferlab.tasks.base import Task
+from transferlab.tasks.places import UNKNOWN, Placed, drawn
 from transferlab.values import flat
 
 _log = logging.getLogger(__name__)
+PLACES = 4
+"""Of a sample whose pixels or words have classes, so many are shown to rules."""
 
 
 class Appraiser(Callback):
@@ -68,7 +74,9 @@ class Appraiser(Callback):
         """
         if not self.unseen:
             return
-        if task.dense or task.probabilities(torch.zeros(2, len(data.sets.classes) or 1)) is None:
+        if not isinstance(task, Placed) and (
+            task.dense or task.probabilities(torch.zeros(2, len(data.sets.classes) or 1)) is None
+        ):
             if isinstance(self.declared, Unseen):
                 raise InputError(
                     f"selection={self.declared.name} reads probabilities of classes, and this task gives none: choose "
@@ -148,7 +156,7 @@ class Appraiser(Callback):
 
 
 def _passed(trainer: Trainer, module: TransferModule, batches: Iterable[Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (N, F), logits (N, C) and labels of samples, on the CPU."""
+    """Features (N, F), logits (N, C) and labels of samples, or of some places in each, on the CPU."""
     found = list(_through(trainer, module, batches))
     if not found:
         return torch.zeros(0, 1), torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)
@@ -161,13 +169,30 @@ def _through(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     precision = trainer.precision_plugin
     with precision.val_step_context():
-        for batch in batches:
+        for number, batch in enumerate(batches):
             x, y = trainer.strategy.batch_to_device(precision.convert_input(batch))
             features, _, outputs = base.observe(module.backbone, module.head, x)
+            if isinstance(module.task, Placed):
+                yield _in_places(module.task, module.backbone, features, outputs, y, derive(0, "places", number))
+                continue
             probabilities = module.task.probabilities(outputs)
             assert probabilities is not None
             tiny = torch.finfo(torch.float32).tiny
             yield flat(features).float().cpu(), probabilities.float().clamp_min(tiny).log().cpu(), y.cpu()
+
+
+def _in_places(
+    task: Placed, backbone: Backbone, features: Any, outputs: Any, y: Tensor, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    logits, there = task.placed(features, outputs)
+    labels = torch.zeros(there.shape, dtype=torch.long) if hidden(y) else task.marks(y, outputs)
+    where = drawn(there & (labels.to(there.device) != UNKNOWN), PLACES, seed)
+    vectors = task.vectors(backbone, features, outputs)
+    return (
+        vectors[where].float().cpu(),
+        logits[where].float().log_softmax(1).cpu(),
+        labels.to(there.device)[where].cpu(),
+    )
 
 
 def _imagined(count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,9 +5,12 @@ from dataclasses import fields, is_dataclass
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 
 from transferlab import feeding
-from transferlab.data import duplicates, vault
+from transferlab.data import duplicates, parallel, segmentation, tokens, vault
+from transferlab.data.captions import Captions
+from transferlab.data.masks import Masked
 from transferlab.data.module import TransferData
 from transferlab.data.samples import InMemory, Splits
 from transferlab.data.target import Target, describe
@@ -53,10 +56,63 @@ def test_sealed_samples_hold_no_label_anywhere():
     assert x[:, 0].tolist() == [3.0, 4.0] and y.shape == (2, 0)
 
 
-@pytest.mark.parametrize("y", [torch.zeros(4, 8, 8).long(), torch.zeros(4, 5).long()], ids=["masks", "tags"])
-def test_labels_of_places_cannot_be_hidden(y):
-    with pytest.raises(InputError, match="labels that a sample has as a whole"):
-        vault.sealed(InMemory(torch.zeros(4, 1, 8, 8), y))
+MASKS = (torch.arange(4 * 8 * 8).reshape(4, 8, 8) % 3).to(torch.uint8)
+
+
+def mask_files(folder):
+    for kind, mode in (("images", "RGB"), ("masks", "L")):
+        (folder / kind).mkdir()
+        for number in range(4):
+            Image.new(mode, (8, 8), number % 2).save(folder / kind / f"{number}.png")
+    return segmentation.mask_folder(str(folder), None, None, ["one", "two"], False).train
+
+
+def words_of(folder):
+    (folder / "a.conll").write_text("\n\n".join(f"word{number} a\nother b" for number in range(4)))
+    return tokens.conll(str(folder / "a.conll"), None, 0, -1, None, None, "utf-8").train
+
+
+def pairs_of(folder):
+    (folder / "a.tsv").write_text("one\ttwo\n" + "\n".join(f"read{number}\twritten" for number in range(4)))
+    return parallel.parallel_text(str(folder / "a.tsv"), None, "one", "two", "utf-8", None).train
+
+
+OF_PLACES = {
+    "masks": lambda folder: Masked(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), MASKS),
+    "mask files": mask_files,
+    "boxes": lambda folder: InMemory(torch.zeros(4, 1, 8, 8), torch.rand(4, 3, 5)),
+    "words": words_of,
+    "texts to be written": pairs_of,
+}
+
+
+@pytest.mark.parametrize("kind", OF_PLACES)
+def test_labels_of_places_are_hidden_too(kind, tmp_path):
+    open_ones = OF_PLACES[kind](tmp_path)
+    sealed = vault.sealed(open_ones)
+    assert len(sealed) == 4 and vault.hidden(sealed.y) and vault.hidden(sealed.take(torch.tensor([2, 0])).y)
+    labels = [one for one in tensors(open_ones.y) if one.numel()]
+    assert labels and not any(
+        one.shape == label.shape and torch.equal(one.to(label), label) for one in tensors(sealed) for label in labels
+    )
+    assert not hasattr(sealed, "masks") and not hasattr(sealed, "targets")
+    assert vault.sealed(sealed).fingerprint() == sealed.fingerprint() != open_ones.fingerprint()
+
+
+def test_images_with_texts_have_nothing_to_hide():
+    with pytest.raises(InputError, match="learned in pairs"):
+        vault.sealed(Captions(samples(4), samples(4)))
+
+
+def test_classes_of_places_are_not_renumbered():
+    masked = Masked(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), MASKS)
+    assert vault.numbered(masked, NAMES, NAMES) is masked is vault.known(masked, NAMES, NAMES)
+    for renumber in (
+        lambda: vault.numbered(masked, NAMES, NAMES[::-1]),
+        lambda: vault.known(masked, NAMES, NAMES[:2]),
+    ):
+        with pytest.raises(InputError, match="stay as they are read, but their classes differ"):
+            renumber()
 
 
 def test_without_labels_all_training_samples_are_hidden_and_none_selects():

@@ -122,6 +122,9 @@ SOLVED = ("linear_probe_lbfgs", *SHALLOW)
 CHOOSES = ("auto",)
 # Strategies of domain adaptation: all but these read classes, of the source or predicted.
 ADAPTS_FEATURES = ("source_only", "dan", "deep_coral", "cmd", "afn", "dann", "wdgrl", "adda", "adabn")
+# Of the others, those to whom a pixel or a word is a sample.
+BY_PLACE = ("bnm", "entropy", "mcc", "pseudo_label")
+PLACES = ("segmentation", "token_classification")
 # A net that a task cannot stand on: (task, how the builder's name begins), and why.
 GAPS: dict[tuple[str, str], str] = {
     ("segmentation", "small.mlp"): "an mlp has no maps",
@@ -344,7 +347,9 @@ def adapted_tasks(cell: Cell) -> tuple[tuple[str, ...], str]:
     if not adapts(cell.strategy):
         return (cell.task,), ""
     if cell.strategy in ADAPTS_FEATURES:
-        return VECTORS, "it is tried on tasks of one vector a sample"
+        return (*VECTORS, *PLACES, "detection"), "it is tried on tasks of classes, numbers, masks, boxes and words"
+    if cell.strategy in BY_PLACE:
+        return ("classification", *PLACES), "it reads what the net takes for the class of a sample, a pixel or a word"
     return ("classification",), "it adapts a head that tells classes apart"
 
 
@@ -377,9 +382,11 @@ def command(cell: Cell, folder: Path, *more: str) -> list[str]:
     # a target without labels cannot be its own source
     source = data(cell.family.kind, cell.task, folder / "source", 1) if adapts(cell.strategy) else made
     labels = ("target.labels=none",) if adapts(cell.strategy) else ()
+    extra = EXTRA.get(cell.task, ())
+    carried = [f"source.pretrain.{one}" for one in extra] if node_of(cell.strategy).head == "source" else []
     return [
         *(f"backbone={cell.family.member}", *cell.family.overrides),
-        *(f"task={cell.task}", f"strategy={cell.strategy}", *EXTRA.get(cell.task, ())),
+        *(f"task={cell.task}", f"strategy={cell.strategy}", *extra, *carried),
         *CALM.get(cell.family.builder, ()),
         *GIVEN.get(cell.strategy, ()),
         *(*made.as_target(), *source.as_source(cell.task), *labels),

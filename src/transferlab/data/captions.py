@@ -62,6 +62,14 @@ class Captions:
             "target.noise and target.missing_labels change labels, and images with texts are learned in pairs"
         )
 
+    def sealed(self) -> Samples:
+        """Nothing: what is learned is the pair.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("images with texts are learned in pairs, and have no labels to hide: set target.labels=all")
+
     def prepared(self, input: Input) -> "Captions":  # noqa: D102
         pair = expect(input, PairInput, "pairs of images and texts", _HINT)
         return replace(self, images=self.images.prepared(pair.first), texts=self.texts.prepared(pair.second))

@@ -9,8 +9,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from transferlab.data.images import Images
-from transferlab.data.samples import InMemory
+from transferlab.data.images import Cached, Images
+from transferlab.data.samples import InMemory, Samples
+from transferlab.data.vault import nothing
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 
@@ -42,6 +43,10 @@ class Masked:
 
     def relabelled(self, y: Tensor) -> "Masked":  # noqa: D102
         return replace(self, y=y.to(torch.uint8))
+
+    def sealed(self) -> InMemory:
+        """The images alone."""
+        return InMemory(self.x, nothing(len(self)))
 
     def prepared(self, input: Input) -> "Masked":  # noqa: D102
         x = InMemory(self.x, self.y).prepared(input).x
@@ -92,6 +97,11 @@ class MaskedFiles:
             masks=masks,
             small=torch.stack([coarse(mask) for mask in masks]),
         )
+
+    def sealed(self) -> Samples:
+        """The images alone; their masks are not opened."""
+        images = self.images.relabelled(nothing(len(self)))
+        return Cached(images) if self.in_memory else images
 
     def prepared(self, input: Input) -> "Masked | MaskedFiles":  # noqa: D102
         ready = replace(self, images=self.images.prepared(input))

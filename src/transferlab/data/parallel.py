@@ -12,8 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transferlab.data.duplicates import Identities
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import Splits
-from transferlab.data.text import Corpus
+from transferlab.data.text import Corpus, Texts
 from transferlab.data.text_files import read_table
+from transferlab.data.vault import nothing
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input, expect
 from transferlab.inputs.text import TextInput
@@ -50,6 +51,10 @@ class Parallel:
 
     def relabelled(self, y: Tensor) -> "Parallel":  # noqa: D102
         return replace(self, y=y)
+
+    def sealed(self) -> Texts:
+        """The texts that are read, alone."""
+        return Texts(self.sources, self.positions, nothing(len(self)))
 
     def prepared(self, input: Input) -> Ragged:
         """Token ids of both; the labels (N, T) are as wide as the longest, filled up with `IGNORED`."""

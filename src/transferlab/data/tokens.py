@@ -16,6 +16,7 @@ from transferlab.data.ragged import Ragged
 from transferlab.data.samples import Splits
 from transferlab.data.text import Place, text_identities
 from transferlab.data.text_splits import read_file
+from transferlab.data.vault import hidden
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input, expect
 from transferlab.inputs.text import TextInput
@@ -98,9 +99,11 @@ class Tagged:
         return replace(self, y=y)
 
     def prepared(self, input: Input) -> Ragged:
-        """Token ids; of the labels (N, T), as wide as the split's longest sentence, a word's first token has its."""
+        """Token ids; of labels (N, T), as wide as the split's longest sentence, a word's first token has its."""
         hint = "choose one for texts, such as backbone=minilm, or backbone=lstm input@backbone.input=words"
         tokens, firsts = self.sentences.tokens(expect(input, TextInput, "texts", hint))
+        if hidden(self.y):
+            return tokens.take(self.positions).relabelled(self.y)
         mine = firsts[self.positions]
         y = self.y.gather(1, mine.clamp_min(0)).where(mine >= 0, IGNORED)
         return tokens.take(self.positions).relabelled(y)

@@ -1,6 +1,7 @@
 """The vault: target samples whose labels nothing of a training can reach, because they are not in what it is given."""
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -9,19 +10,31 @@ from transferlab.data.samples import Samples
 from transferlab.errors import InputError
 
 
+@runtime_checkable
+class Sealable(Protocol):
+    """Samples that hold more of their labels than the tensor `y`: masks in files, texts to be written."""
+
+    def sealed(self) -> Samples:
+        """The same inputs, of whose labels nothing is left: `y` is (N, 0).
+
+        Raises:
+            InputError: a part of the sample itself is what is learned.
+        """
+        ...
+
+
 def sealed(samples: Samples) -> Samples:
     """The same inputs without their labels: `y` is (N, 0).
 
     Raises:
-        InputError: the labels are of places in a sample, and cannot be parted from it.
+        InputError: a part of the sample itself is what is learned, as of images with texts.
     """
-    y = samples.y
-    if y.ndim > 2 or (y.ndim == 2 and not y.is_floating_point()):
-        raise InputError(
-            "target.labels hides labels that a sample has as a whole, classes or numbers, and these are of its places "
-            "(masks, boxes, tokens): set target.labels=all"
-        )
-    return samples.relabelled(torch.zeros(len(samples), 0))
+    return samples.sealed() if isinstance(samples, Sealable) else samples.relabelled(nothing(len(samples)))
+
+
+def nothing(count: int) -> Tensor:
+    """The labels of so many samples whose own are hidden, (N, 0)."""
+    return torch.zeros(count, 0)
 
 
 UNKNOWN = "unknown"
@@ -66,18 +79,38 @@ def numbered(samples: Samples, names: Sequence[str], head: Sequence[str]) -> Sam
         samples: of classes with these names.
         names: of their classes.
         head: names of the head's.
+
+    Raises:
+        InputError: they are classes of places in a sample, which are not renumbered.
     """
     if tuple(names) == tuple(head):
         return samples
+    _check_whole(samples, "name them alike and in one order")
     places = {name: place for place, name in enumerate(head)}
     moved = torch.tensor([places.get(name, places.get(UNKNOWN, -1)) for name in names])
     return samples.relabelled(moved[samples.y])
 
 
 def known(samples: Samples, names: Sequence[str], head: Sequence[str]) -> Samples:
-    """The samples of classes that a head knows."""
+    """The samples of classes that a head knows.
+
+    Raises:
+        InputError: a sample has classes in several places, some of which the head does not know.
+    """
+    if set(names) <= set(head):
+        return samples
+    _check_whole(samples, "leave out the others in the files")
     kept = torch.tensor([name in head for name in names])[samples.y]
     return samples if kept.all() else samples.take(kept.nonzero()[:, 0])
+
+
+def _check_whole(samples: Samples, remedy: str) -> None:
+    """See that a sample has one class."""
+    if samples.y.ndim > 1:
+        raise InputError(
+            "source and target share one head here, labels of places (masks, boxes, tokens) stay as they are read, "
+            f"but their classes differ: {remedy}, or give the source a head of its own (strategy=partial)"
+        )
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:

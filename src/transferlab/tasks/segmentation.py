@@ -11,10 +11,11 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 from torchvision.models.segmentation.fcn import FCNHead
 
 from transferlab.backbones.base import Backbone
-from transferlab.data.masks import IGNORED
+from transferlab.data.masks import IGNORED, fit_mask
 from transferlab.errors import InputError
 from transferlab.tasks import labels, pixels
 from transferlab.tasks.maps import chosen, map_shapes
+from transferlab.tasks.places import UNKNOWN
 from transferlab.values import Value
 
 
@@ -93,6 +94,20 @@ class Segmentation:
 
     def probabilities(self, outputs: Tensor) -> None:
         """None: a sample has a class in every pixel."""
+
+    def placed(self, features: Any, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits at the points of the head's maps, row by row."""
+        logits = outputs.flatten(2).transpose(1, 2)
+        return logits, torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+
+    def vectors(self, backbone: Backbone, features: Any, outputs: Tensor) -> Tensor:
+        """The backbone's maps there, brought to the head's resolution bilinearly."""
+        return upsampled(backbone.maps(features), outputs.shape[2:]).flatten(2).transpose(1, 2)
+
+    def marks(self, y: Tensor, outputs: Tensor) -> Tensor:
+        """The classes of the masks there."""
+        points = fit_mask(y, outputs.shape[2:]).flatten(1)
+        return points.long().masked_fill(points == IGNORED, UNKNOWN)
 
     def metrics(self, outputs: int) -> MetricCollection:
         """The mean over classes of intersection over union, the accuracy over all pixels alike, and that of classes."""

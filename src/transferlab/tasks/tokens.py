@@ -14,6 +14,7 @@ from transferlab.backbones.base import Backbone
 from transferlab.data.tokens import IGNORED
 from transferlab.errors import InputError
 from transferlab.tasks import labels, resampling
+from transferlab.tasks.places import UNKNOWN
 from transferlab.tasks.resampling import Floats, ratio
 from transferlab.values import Seq, Value
 
@@ -85,6 +86,19 @@ class TokenClassification:
 
     def probabilities(self, outputs: Tensor) -> None:
         """None: a sample has a class in every word."""
+
+    def placed(self, features: Seq, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of every token, and which are no padding; that one begins a word is said by labels alone."""
+        return outputs, features.mask
+
+    def vectors(self, backbone: Backbone, features: Seq, outputs: Tensor) -> Tensor:
+        """Of every token."""
+        return features.h
+
+    def marks(self, y: Tensor, outputs: Tensor) -> Tensor:
+        """The classes of words at their first tokens."""
+        y = fitting(y, outputs)
+        return y.masked_fill(y == IGNORED, UNKNOWN)
 
     def metrics(self, outputs: int) -> MetricCollection:
         """Accuracy over all words alike; the mean of the classes' F1, the class of what is no entity among them."""

@@ -37,6 +37,8 @@ class BNM(PredictionLoss):
         weight: lambda of the paper.
     """
 
+    by_place = True
+
     def __init__(self, weight: Weight) -> None:
         super().__init__("bnm", weight)
 

@@ -32,6 +32,8 @@ class Entropy(PredictionLoss):
         weight: lambda of the paper.
     """
 
+    by_place = True
+
     def __init__(self, weight: Weight) -> None:
         super().__init__("entropy", weight)
 

@@ -81,6 +81,8 @@ class MCC(PredictionLoss):
         InputError: a temperature of 0 or less.
     """
 
+    by_place = True
+
     def __init__(self, weight: Weight, temperature: float) -> None:
         super().__init__("mcc", weight)
         self.temperature = above_zero("strategy.losses.mcc.temperature", temperature)

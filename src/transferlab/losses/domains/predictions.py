@@ -1,10 +1,13 @@
 """What losses on the net's predictions for the target have in common."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from transferlab.losses.base import Setting, Step, TransferLoss
 from transferlab.losses.domains.classifiers import classes
 from transferlab.losses.weight import Weight
+from transferlab.tasks.places import Placed
 
 
 class PredictionLoss(TransferLoss):
@@ -16,6 +19,8 @@ class PredictionLoss(TransferLoss):
     """
 
     reads = frozenset({"unlabeled"})
+    by_place: ClassVar[bool] = False
+    """Whether each pixel or word counts as a sample, where a task tells the classes of these."""
 
     def __init__(self, name: str, weight: Weight) -> None:
         super().__init__(weight)
@@ -25,11 +30,16 @@ class PredictionLoss(TransferLoss):
         """See that there are predictions.
 
         Raises:
-            InputError: a sample has not one class out of several.
+            InputError: neither a sample nor, where the loss takes these, a place in it has one class out of several.
         """
-        classes(setting, self.name)
+        if not (self.by_place and isinstance(setting.task, Placed)):
+            classes(setting, self.name)
 
     def logits(self, step: Step) -> Tensor:
-        """Of the target's batch without labels (B, C)."""
-        outputs: Tensor = step.domain("unlabeled", self.name).outputs
+        """Of the target's batch without labels (B, C), or of all places in it (n, C)."""
+        seen = step.domain("unlabeled", self.name)
+        if isinstance(step.task, Placed):
+            logits, there = step.task.placed(seen.features, seen.outputs)
+            return logits[there]
+        outputs: Tensor = seen.outputs
         return outputs

@@ -70,6 +70,8 @@ class PseudoLabel(PredictionLoss):
         InputError: a threshold that is no probability.
     """
 
+    by_place = True
+
     def __init__(self, weight: Weight, threshold: float) -> None:
         super().__init__("pseudo_label", weight)
         self.threshold = share("strategy.losses.pseudo_label.threshold", threshold)
