@@ -4,11 +4,14 @@ import importlib.util
 import json
 import shutil
 import time
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 from page_studies import BREAKOUT, BUDGETS, EPOCHS, HOSTILE, RULES, SEEDS, STRATEGIES, TARGETS, rich, smallest
 
 from transferlab.compare import page
+from transferlab.compare.foretold import COLUMNS
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ROWS = sum(len(rates) for *_, rates in STRATEGIES.values())
@@ -142,7 +145,7 @@ def opened(tab, file):
 def test_it_renders_its_sections_and_a_row_for_each_strategy_of_each_setting(opened, comparison):
     assert opened.texts("h1") == ["made_up"]
     sections = ["Winners", "Table", "Plots", "Over all settings", "Selection rules"]
-    sections += ["Runs", "Left out", "How it was computed"]
+    sections += ["Scores of transferability", "Runs", "Left out", "How it was computed"]
     assert opened.texts("main > section > h2") == sections
     assert opened.count("#strategies table") == SETTINGS
     first = [text for text in opened.texts("#strategies table:first-of-type tbody th")[:ROWS]]
@@ -429,8 +432,28 @@ def test_one_run_of_one_seed_without_a_history_has_sentences_where_nothing_can_b
         assert tab.texts(f"#plot-{plot} p") == [sentence]
         assert tab.count(f"#plot-{plot} .cartesianlayer") == 0
     assert tab.texts("#rules p") == ["No run says what other rules would have chosen (rules=all asks for it)."]
+    assert tab.texts("#foretold p")[0].startswith("No ranking of three or more")
     assert "Nothing: every record that was found is compared." in tab.texts("#left-out p")
     tab.one("#runs button.open").click()
     assert "The record has no history of its epochs." in tab.texts("#run figure p")
     assert "NaN" not in tab.js("document.body.innerText")
     assert tab.console() == [] and tab.requests() == [path.as_uri()]
+
+
+def test_scores_of_transferability_are_a_table_for_each_target(tab, comparison, tmp_path):
+    rows = [
+        ("digits", "lp_ft", "logme", 0.9, 4),
+        ("digits", "lp_ft", "leep", -0.25, 3),
+        ("digits", "full_finetune", "logme", float("nan"), 4),
+        ("usps", "lp_ft", "logme", 0.5, 4),
+    ]
+    told = replace(comparison, foretold=pd.DataFrame(rows, columns=list(COLUMNS)))
+    page.write(told, tmp_path / "told.html")
+    tab.open(tmp_path / "told.html")
+    assert tab.count("#foretold table") == 2
+    assert tab.texts("#foretold .tabled:nth-child(2) thead th") == ["score", "lp_ft", "full_finetune"]
+    assert tab.texts("#foretold .tabled:nth-child(2) tbody th") == ["logme", "leep"]
+    assert tab.texts("#foretold .tabled:nth-child(2) tbody td") == ["0.90 (4)", DASH, f"{MINUS}0.25 (3)", DASH]
+    tab.one("#foretold .tabled:nth-child(2) thead th:nth-child(2) button").click()
+    assert tab.texts("#foretold .tabled:nth-child(2) tbody th") == ["leep", "logme"]
+    assert tab.console() == [] and tab.requests() == [(tmp_path / "told.html").as_uri()]

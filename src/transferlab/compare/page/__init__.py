@@ -14,7 +14,20 @@ from transferlab.compare.page.data import data_of
 from transferlab.files import write_text
 
 # in the order in which they build on one another
-_SCRIPTS = ("text", "table", "plot", "strategies", "scores", "course", "measured", "overall", "rules", "runs", "main")
+_SCRIPTS = (
+    "text",
+    "table",
+    "plot",
+    "strategies",
+    "scores",
+    "course",
+    "measured",
+    "overall",
+    "rules",
+    "foretold",
+    "runs",
+    "main",
+)
 
 
 def write(comparison: Comparison, path: Path) -> None:

@@ -14,7 +14,7 @@ from transferlab.compare.settings import SETTING
 
 _BY_SETTING = ("table", "verdicts", "honest", "rules", "diagnostics")
 # their settings are wider: what is tuned, or the label budget, is no part of them
-_TABLES = (*_BY_SETTING, "overall", "rule_quality", "trials", "efficiency")
+_TABLES = (*_BY_SETTING, "overall", "rule_quality", "trials", "efficiency", "foretold")
 
 
 def data_of(comparison: Comparison) -> tuple[dict[str, Any], str]:

@@ -30,6 +30,7 @@ plotsSection(byId("plots"));
 overallSection(byId("overall"));
 rankPlot(byId("overall"));
 rulesSection(byId("rules"));
+foretoldSection(byId("foretold"));
 runsSection(byId("runs"));
 leftOutSection(byId("left-out"));
 redrawAll();
