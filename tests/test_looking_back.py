@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transferlab import cli
+from transferlab import cli, scored
 
 EPOCHS, SEEDS = 8, (0, 1, 2)
 
@@ -136,3 +136,35 @@ def test_a_study_whose_epochs_were_chosen_by_the_test_split_says_nothing_of_choo
     )
     assert cli.main(["select", "--regret", "all"]) == 1
     assert "chooses by test labels" in capsys.readouterr().err
+
+
+def test_pairs_that_a_ranking_puts_behind_do_not_enter(capsys):
+    """As in a search; without a ranking of all pairs, or asked for all of them, every pair enters."""
+    finals = {"scratch": 0.3, "full_finetune": 0.8, "l2_sp": 0.9}
+    study(finals, source={"weights": "a"}, backbone={"width": 4})
+    told = {"a": 1.0, "d": 2.0, "e": 3.0}
+    for file in list(Path("runs/all").glob("*/run.json")):
+        record = json.loads(file.read_text())
+        for source in ("d", "e") if record["axes"]["strategy"] != "scratch" else ():
+            other = json.loads(json.dumps(record))
+            other["axes"]["source"], other["run_id"] = source, record["run_id"] + source
+            other["config"]["source"] = {"weights": source}
+            # what the ranking puts first is worse
+            for row in (*other["history"], other["metrics"]["selected"], other["metrics"]["last"]):
+                row.update({key: row[key] / 2 for key in ("val/accuracy", "test/accuracy") if key in row})
+            (file.parent.parent / other["run_id"]).mkdir()
+            (file.parent.parent / other["run_id"] / "run.json").write_text(json.dumps(other))
+    assert cli.main(["select", "--regret", "all", "--budgets", "1"]) == 0
+    assert rows()[1.0]["selected"] == 0 and "entered" not in capsys.readouterr().out
+    ranked = []
+    for source, value in told.items():
+        node = {"source": {"weights": source}, "backbone": {"width": 4}, "target": {"labels": 10}}
+        node["task"] = {"metric": "accuracy"}
+        ranked.append({"source": source, "backbone": "c", "scores": {"logme": value}, "config": node})
+    scored.write(Path("runs/all/ranking/one"), {"target": "b", "settings": {}, "rows": ranked})
+    assert cli.main(["select", "--regret", "all", "--budgets", "1"]) == 0
+    assert "Of 3 pairs of source and backbone 2 entered, the best by logme: e/c, d/c." in capsys.readouterr().out
+    assert rows()[1.0]["selected"] == pytest.approx(0.9 - 0.45)
+    for words in (["--keep", "0"], ["--keep", "3"], ["--score", "leep"]):
+        assert cli.main(["select", "--regret", "all", "--budgets", "1", *words]) == 0
+        assert rows()[1.0]["selected"] == 0

@@ -1,5 +1,6 @@
 """What choosing would have cost, on candidates that are known: against the best, chance, and one strategy always."""
 
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -98,3 +99,37 @@ def test_one_candidate_or_seeds_that_differ_are_refused():
         regret(noiseless([0.5]), WHOLE, 1.0, **PLAIN)
     with pytest.raises(InputError, match="under the same seeds"):
         regret([*noiseless([0.5]), *noiseless([0.4], seeds=("7",))], WHOLE, 1.0, **PLAIN)
+
+
+def of_pairs() -> list[Known]:
+    """Three pairs on two backbones with two candidates each, and a twin on each backbone."""
+    finals = {("a", "x"): (0.3, 0.6), ("b", "x"): (0.5, 0.7), ("c", "y"): (0.8, 0.9), ("none", "x"): (0.2,)}
+    finals |= {("none", "y"): (0.95,)}
+    return [
+        replace(
+            noiseless([final])[0], name=f"{pair}{final}", twin=pair[0] == "none", alone=pair[0] == "none", pair=pair
+        )
+        for pair, own in finals.items()
+        for final in own
+    ]
+
+
+def test_of_pairs_that_do_not_enter_nothing_is_chosen_but_all_that_is_lost_counts():
+    known, all_of_it = of_pairs(), {"factor": 2, "first": 1, "draws": 3}
+    assert regret(known, WHOLE, 1.0, **all_of_it).selected == 0
+    # of the twins the one on the backbone of what enters alone, so that 0.7 is the best to be had there
+    kept = regret(known, WHOLE, 1.0, **all_of_it, kept=[("a", "x"), ("b", "x")])
+    assert kept.selected == pytest.approx(0.95 - 0.7) and kept.guarded == 0
+    assert kept.chance == regret(known, WHOLE, 1.0, **all_of_it).chance
+    # five candidates of eight take that share of all epochs at most
+    assert kept.spent <= 5 / 8
+    assert regret(known, WHOLE, 1.0, **all_of_it, kept=[("c", "y")]).guarded == 1
+
+
+def test_few_candidates_are_seen_further_for_the_same_budget():
+    known = of_pairs()
+    kept = [("c", "y")]
+    assert regret(known, WHOLE, 0.4, **PLAIN, kept=kept).selected == 0
+    assert regret(known, WHOLE, 0.4, **PLAIN).spent <= 0.4
+    with pytest.raises(InputError, match="two candidates or more that enter"):
+        regret(known, WHOLE, 0.4, **PLAIN, kept=[])

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from transferlab.results import COMPUTING
 FROM = ("source", "backbone", "target", "task")
 """Nodes of a run's config from which the scores of where it starts come."""
 COLUMNS = ("target", "strategy", "score", "tau", "candidates")
+Start: TypeAlias = frozenset[tuple[str, str]]
+"""What of a flat config says from where a run starts."""
 _LEAST = 3  # candidates: of two, every score has all or nothing right
 _ROUND_OFF = tuple(f"trainer.{key}" for key in COMPUTING)
 
@@ -36,19 +38,30 @@ def foretold(study: Study, rankings: Iterable[Mapping[str, Any]], direction: int
     Returns:
         One row a target, strategy and score: tau, and over how many candidates; none of fewer than three.
     """
-    known: dict[frozenset[tuple[str, str]], Mapping[str, float]] = {}
-    for said in rankings:
-        for row in said["rows"]:
-            known.setdefault(_start(flat({key: row["config"][key] for key in FROM})), row["scores"])
-    achieved: dict[tuple[str, str], dict[frozenset[tuple[str, str]], list[float]]] = {}
+    known = said_of(rankings)
+    achieved: dict[tuple[str, str], dict[Start, list[float]]] = {}
     for row in study.table.to_dict("records") if known else ():
         run = study.runs[row["run_id"]]
-        start = _start(run.config.items())
+        start = start_of(run)
         if start in known and not _ignores_its_source(run):
             place = achieved.setdefault((str(row["target"]), str(row["strategy"])), {})
             place.setdefault(start, []).append(direction * float(row["score"]))
     rows = [(*place, *row) for place, found in achieved.items() for row in _rows(found, known)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def said_of(rankings: Iterable[Mapping[str, Any]]) -> dict[Start, Mapping[str, float]]:
+    """Scores of each candidate by where its runs start; of several rankings the first that has it counts."""
+    known: dict[Start, Mapping[str, float]] = {}
+    for said in rankings:
+        for row in said["rows"]:
+            known.setdefault(_start(flat({key: row["config"][key] for key in FROM})), row["scores"])
+    return known
+
+
+def start_of(run: Run) -> Start:
+    """Where a run starts."""
+    return _start(run.config.items())
 
 
 def tau(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -83,8 +96,8 @@ def agreement(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> pd.D
 
 
 def _rows(
-    found: Mapping[frozenset[tuple[str, str]], Sequence[float]],
-    known: Mapping[frozenset[tuple[str, str]], Mapping[str, float]],
+    found: Mapping[Start, Sequence[float]],
+    known: Mapping[Start, Mapping[str, float]],
 ) -> Iterator[tuple[str, float, int]]:
     scores = [known[start] for start in found]
     achieved = np.array([np.mean(values) for values in found.values()])
@@ -98,8 +111,7 @@ def _column(rows: Sequence[Mapping[str, float]], name: str) -> NDArray[np.float6
     return np.array([sign(name) * row[name] if name in row else np.nan for row in rows])
 
 
-def _start(config: Iterable[tuple[str, Any]]) -> frozenset[tuple[str, str]]:
-    """What of a flat config says from where a run starts."""
+def _start(config: Iterable[tuple[str, Any]]) -> Start:
     return frozenset(
         (key, str(value)) for key, value in config if key.partition(".")[0] in FROM and not key.endswith(_ROUND_OFF)
     )

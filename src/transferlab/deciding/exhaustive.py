@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from transferlab import scored
 from transferlab.compare import records
+from transferlab.compare.foretold import Start, said_of, start_of
 from transferlab.compare.metric import Metric
 from transferlab.compare.runs import Run
 from transferlab.compare.settings import differing_keys
@@ -28,6 +30,7 @@ class Table:
         metric: of the test split.
         whole: epochs of a whole run.
         known: the candidates, all under the same seeds.
+        scores: what rankings in the study's folder say of pairs of source and backbone.
         left_out: names of those that lack a seed, as runs diverged or never finished.
     """
 
@@ -35,6 +38,7 @@ class Table:
     metric: Metric
     whole: int
     known: Sequence[Known]
+    scores: Mapping[tuple[str, str], Mapping[str, float]]
     left_out: Sequence[str]
 
 
@@ -48,34 +52,40 @@ def tables(place: Path, metric: str | None = None) -> list[Table]:
     Raises:
         InputError: no finished runs, or a selection rule that cannot choose between runs.
     """
-    study = records.load([place], metric)
+    study, said = records.load([place], metric), said_of(scored.rankings([place]))
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in study.runs.values():
         groups.setdefault((run.axes["target"], *_given(run)), []).append(run)
     apart = differing_keys([dict(key[1:]) for key in groups])
-    return [_table(key, runs, apart, Metric(study.metric)) for key, runs in groups.items()]
+    return [_table(key, runs, apart, Metric(study.metric), said) for key, runs in groups.items()]
 
 
 def _given(run: Run) -> tuple[tuple[str, str], ...]:
     return tuple((key, value) for key, value in run.identity.items() if key.startswith(_GIVEN) and key != "target.fold")
 
 
-def _table(key: tuple[Any, ...], runs: Sequence[Run], apart: set[str], metric: Metric) -> Table:
-    said = "".join(f" {name}={value}" for name, value in key[1:] if name in apart)
+def _table(
+    key: tuple[Any, ...],
+    runs: Sequence[Run],
+    apart: set[str],
+    metric: Metric,
+    said: Mapping[Start, Mapping[str, float]],
+) -> Table:
+    told = "".join(f" {name}={value}" for name, value in key[1:] if name in apart)
     rule = _rule(runs[0])
     lengths = {int(run.config["trainer.max_epochs"]) for run in runs}
     if len(lengths) > 1:
         raise InputError(
-            f"runs for {key[0]}{said} have several lengths ({', '.join(map(str, sorted(lengths)))} epochs)"
+            f"runs for {key[0]}{told} have several lengths ({', '.join(map(str, sorted(lengths)))} epochs)"
         )
     named: dict[str, dict[str, Run]] = {}
     for name, run in zip(_names(runs), runs, strict=True):
         named.setdefault(name, {})[str(run.seed)] = run
     seeds = max(map(set, named.values()), key=len)
     known = [_known(name, own, rule, metric) for name, own in named.items() if set(own) >= seeds]
-    return Table(
-        f"{key[0]}{said}", metric, lengths.pop(), known, [one for one, own in named.items() if set(own) < seeds]
-    )
+    scores = {_pair(run): said[start] for run in runs if (start := start_of(run)) in said and not _is_alone(run)}
+    lacking = [one for one, own in named.items() if set(own) < seeds]
+    return Table(f"{key[0]}{told}", metric, lengths.pop(), known, scores, lacking)
 
 
 def _known(name: str, runs: Mapping[str, Run], rule: Rule, metric: Metric) -> Known:
@@ -86,13 +96,23 @@ def _known(name: str, runs: Mapping[str, Run], rule: Rule, metric: Metric) -> Kn
         _is_twin(first),
         {seed: _scores(run, rule) for seed, run in runs.items()},
         {seed: metric.sign * float((run.metrics["selected"] or {})[metric.name] or 0) for seed, run in runs.items()},
+        _pair(first),
+        _is_alone(first),
     )
 
 
 def _is_twin(run: Run) -> bool:
     if str(run.config.get("target.labels")) == "none":
         return str(run.axes["strategy"]) == "source_only"
+    return _is_alone(run)
+
+
+def _is_alone(run: Run) -> bool:
     return str(run.config.get("strategy.start")) == "random"
+
+
+def _pair(run: Run) -> tuple[str, str]:
+    return str(run.axes["source"]), str(run.axes["backbone"])
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,7 @@ from transferlab import parsers
 from transferlab.compare.metric import Metric
 from transferlab.compare.reading import find
 from transferlab.deciding.exhaustive import Table, tables
+from transferlab.directions import sign
 from transferlab.errors import InputError
 from transferlab.files import check_writable, write_text
 from transferlab.halving.regret import Regret, regret
@@ -37,6 +38,8 @@ class Options:
         first: epochs before which no candidate is judged.
         draws: orders of the candidates under each seed.
         always: the strategy that is held against.
+        keep: pairs of source and backbone that enter, the best by the score; 0: all.
+        score: of a ranking in the study's folder.
     """
 
     study: str
@@ -47,6 +50,8 @@ class Options:
     first: int
     draws: int
     always: str
+    keep: int
+    score: str
 
 
 def options(words: Sequence[str]) -> Options:
@@ -65,6 +70,8 @@ def options(words: Sequence[str]) -> Options:
     add("--first", type=int, default=1, help="choice.first")
     add("--draws", type=int, default=20, help="orders of the candidates under each seed")
     add("--always", default=_ALWAYS, help="the strategy that is held against")
+    add("--keep", type=int, default=2, help="choice.keep, where a ranking of the study has all pairs; 0: all enter")
+    add("--score", default="logme", help="choice.score, of that ranking")
     found = vars(parser.parse_args(list(words)))
     return Options(budgets=_shares(found.pop("budgets")), **found)
 
@@ -95,7 +102,7 @@ def look_back(asked: Options) -> None:
     console = Console(width=None if Console().is_terminal else 160)
     for table, rows, too_small in found:
         console.print(_shown(table, rows, asked))
-        for line in (*_notes(table), *too_small):
+        for line in (*_notes(table, asked), *too_small):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     console.print(f"report {folder / NAME}.md", soft_wrap=True, markup=False, highlight=False)
 
@@ -103,10 +110,11 @@ def look_back(asked: Options) -> None:
 def _rows(table: Table, asked: Options) -> tuple[pd.DataFrame, list[str]]:
     """A row a budget, and what is to be said of those that are too small."""
     rows, small = [], []
+    kept = _kept(table, asked)
     for budget in asked.budgets:
         settings = {"factor": asked.factor, "first": asked.first, "draws": asked.draws}
         try:
-            rows.append(asdict(regret(table.known, table.whole, budget, always=asked.always, **settings)))
+            rows.append(asdict(regret(table.known, table.whole, budget, always=asked.always, kept=kept, **settings)))
         except InputError as error:
             small.append(f"{budget:.0%} of the epochs: {error}")
     if not rows:
@@ -146,18 +154,31 @@ def _markdown(table: Table, rows: pd.DataFrame, small: Sequence[str], asked: Opt
     names = _columns(table.metric, asked)
     lines = [f"# {_title(table)}", "", f"| {' | '.join(names)} |", f"|{' ---: |' * len(names)}"]
     lines += [f"| {' | '.join(_cells(row, table.metric))} |" for _, row in rows.iterrows()]
-    return "\n".join([*lines, "", *_notes(table), *small])
+    return "\n".join([*lines, "", *_notes(table, asked), *small])
 
 
 def _title(table: Table) -> str:
     return f"Loss against the best of {len(table.known)} candidates for {table.target}, {table.metric.name}"
 
 
-def _notes(table: Table) -> list[str]:
+def _kept(table: Table, asked: Options) -> list[tuple[str, str]] | None:
+    """The pairs that enter, the best first; None: all, as too few are there or some lack the score."""
+    pairs = dict.fromkeys(one.pair for one in table.known if not one.alone)
+    scores = {pair: table.scores.get(pair, {}).get(asked.score, nan) for pair in pairs}
+    if not 0 < asked.keep < len(scores) or any(isnan(value) for value in scores.values()):
+        return None
+    return sorted(scores, key=lambda pair: (sign(asked.score) * scores[pair], pair), reverse=True)[: asked.keep]
+
+
+def _notes(table: Table, asked: Options) -> list[str]:
     seeds = list(table.known[0].test)
     told = [f"{len(seeds)} seeds; what is chosen under one is scored under the others."]
     if len(seeds) == 1:
         told = ["One seed alone: what is chosen under it is scored under it too, which flatters."]
+    if (kept := _kept(table, asked)) is not None:
+        pairs = len({one.pair for one in table.known if not one.alone})
+        said = ", ".join("/".join(pair) for pair in kept)
+        told.append(f"Of {pairs} pairs of source and backbone {len(kept)} entered, the best by {asked.score}: {said}.")
     if not any(one.twin for one in table.known):
         told.append("No candidate is a twin, so that nothing guards against harm.")
     if table.left_out:

@@ -1,6 +1,6 @@
 """What choosing within a budget would have cost on candidates all of which are known to their end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf, nan
@@ -19,9 +19,11 @@ class Known:
     Attributes:
         name: of it.
         strategy: its own name.
-        twin: whether it takes nothing from a source.
+        twin: whether it is what the others are held against.
         validation: by seed, the score of each epoch by the selection rule, the higher the better.
         test: by seed, the score of the selected epoch on the test split, the higher the better.
+        pair: the source and the backbone that it starts from.
+        alone: whether it takes nothing from the source.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Known:
     twin: bool
     validation: Mapping[str, Sequence[float]]
     test: Mapping[str, float]
+    pair: tuple[str, str] = ("", "")
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def regret(
     first: int,
     draws: int,
     always: str = "full_finetune",
+    kept: Collection[tuple[str, str]] | None = None,
 ) -> Regret:
     """Choose as `transferlab select` does, once under each seed and in each of several orders of the candidates.
 
@@ -79,15 +84,20 @@ def regret(
         first: likewise.
         draws: orders under each seed.
         always: the strategy to be held against.
+        kept: pairs whose candidates enter, with those that take nothing from a source on the same backbones; None: all.
 
     Raises:
-        InputError: fewer than two candidates, no seed, seeds that not all have, or a budget that is too small.
+        InputError: fewer than two candidates, or that enter; no seed, or seeds that not all have; or a budget that is
+            too small.
     """
     seeds = list(known[0].test) if known else []
     if len(known) < 2 or not seeds or any(set(one.test) != set(seeds) for one in known):
         raise InputError("regret needs two candidates or more, all of them run under the same seeds")
+    entering = _entering(known, kept)
+    if len(entering) < 2:
+        raise InputError("regret needs two candidates or more that enter: keep more pairs of source and backbone")
     named, purse = {one.name: one for one in known}, Purse(budget * len(known) * whole)
-    plan = bracket(len(known), whole, purse.epochs or 0, factor, first)
+    plan = bracket(len(entering), whole, purse.epochs or 0, factor, first)
     lost, random, fixed, shares, guarded = [], [], [], [], []
     for seed in seeds:
         fresh = [other for other in seeds if other != seed] or [seed]
@@ -98,12 +108,19 @@ def regret(
         fixed.append(best - values[max(own, key=lambda one: _best(one, seed)).name] if own else nan)
         for draw in range(draws):
             climb = partial(_reached, named, seed, plan.rungs)
-            found = search(*_drawn(known, seed, draw), climb, plan, purse)
+            found = search(*_drawn(entering, seed, draw), climb, plan, purse)
             chosen = _chosen(found, named, fresh, whole)
             lost.append(best - values[chosen])
             shares.append(found.epochs / (len(known) * whole))
             guarded.append(float(chosen in found.twins))
     return Regret(budget, fmean(shares), fmean(lost), max(lost), fmean(random), fmean(fixed), fmean(guarded), len(lost))
+
+
+def _entering(known: Sequence[Known], kept: Collection[tuple[str, str]] | None) -> Sequence[Known]:
+    if kept is None:
+        return known
+    backbones = {backbone for _, backbone in kept}
+    return [one for one in known if (one.pair[1] in backbones if one.alone else one.pair in kept)]
 
 
 def _drawn(known: Sequence[Known], seed: str, draw: int) -> tuple[list[str], set[str]]:
