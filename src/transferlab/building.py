@@ -19,8 +19,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from transferlab import results
 from transferlab.backbones.base import Backbone
 from transferlab.cache.store import FOLDER
+from transferlab.data.parts import Parts
 from transferlab.data.samples import Splits
-from transferlab.data.target import Parts
 from transferlab.diagnostics import settings
 from transferlab.errors import InputError
 from transferlab.flops import Flops

@@ -12,8 +12,9 @@ from transferlab.building import build, inputs
 from transferlab.data import vault
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
+from transferlab.data.parts import Fitted, Parts, fitted_on
 from transferlab.data.samples import Samples, Splits
-from transferlab.data.target import Fitted, Parts, Target, fitted_on, has_classes, train_and_test
+from transferlab.data.target import Target, has_classes, train_and_test
 from transferlab.errors import InputError
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task

@@ -16,9 +16,9 @@ from transferlab.appraising import Appraiser
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.data import duplicates
+from transferlab.data.parts import Parts, describe, sizes
 from transferlab.data.samples import Splits
 from transferlab.data.sets import PARTS
-from transferlab.data.target import Parts, describe, sizes
 from transferlab.diagnostics.watch import Watch
 from transferlab.errors import DivergedError, InputError, unknown
 from transferlab.fitting import rehearse

@@ -12,7 +12,7 @@ from transferlab import dp_sgd, files, results
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.appraising import Appraiser
 from transferlab.data.module import TransferData
-from transferlab.data.target import Parts
+from transferlab.data.parts import Parts
 from transferlab.diagnostics.forgetting import Exam
 from transferlab.diagnostics.privacy import Membership
 from transferlab.diagnostics.settings import Settings

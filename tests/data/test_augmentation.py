@@ -19,9 +19,9 @@ from transferlab.data.augmentation.mixing import Mixing
 from transferlab.data.augmentation.text import TokenDropout
 from transferlab.data.masks import Masked
 from transferlab.data.module import TransferData
+from transferlab.data.parts import Parts
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import InMemory, Splits
-from transferlab.data.target import Parts
 from transferlab.diagnostics.probe import Probe
 from transferlab.errors import InputError
 from transferlab.feeding import augmentation as chosen

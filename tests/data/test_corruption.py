@@ -11,8 +11,8 @@ from transferlab.data.augmentation.base import Augmentation
 from transferlab.data.augmentation.corruption import GaussianNoise, MaskingNoise
 from transferlab.data.augmentation.images import Flip
 from transferlab.data.module import TransferData
+from transferlab.data.parts import Parts
 from transferlab.data.samples import InMemory, Splits
-from transferlab.data.target import Parts
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.text import TextInput

@@ -10,10 +10,10 @@ from transferlab.data.cells import as_words
 from transferlab.data.duplicates import digests, duplicates
 from transferlab.data.folder import image_folder
 from transferlab.data.masks import Masked
+from transferlab.data.parts import Parts, describe
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import InMemory
 from transferlab.data.tables import Encoding, Table
-from transferlab.data.target import Parts, describe
 
 
 def arrays(*rows):

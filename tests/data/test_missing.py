@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferlab.data.missing import without_labels, without_values
+from transferlab.data.parts import describe
 from transferlab.data.ragged import Ragged
 from transferlab.data.ratings import Ratings
 from transferlab.data.samples import InMemory, Splits
 from transferlab.data.series import Series
 from transferlab.data.sklearn_sets import sklearn_set
-from transferlab.data.target import Target, describe
+from transferlab.data.target import Target
 from transferlab.data.text import Corpus, Texts
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput

@@ -6,9 +6,9 @@ from torchvision.transforms.v2 import functional as transforms
 
 from transferlab.data.images import Images
 from transferlab.data.module import TransferData
+from transferlab.data.parts import Parts
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import InMemory, Splits
-from transferlab.data.target import Parts
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.values import Seq

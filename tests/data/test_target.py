@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from transferlab.data.parts import describe
 from transferlab.data.samples import InMemory, Splits
-from transferlab.data.target import Target, describe
+from transferlab.data.target import Target
 from transferlab.errors import InputError
 
 NAMES = ("ant", "bee", "cat")

@@ -12,8 +12,9 @@ from transferlab.data import duplicates, parallel, segmentation, tokens, vault
 from transferlab.data.captions import Captions
 from transferlab.data.masks import Masked
 from transferlab.data.module import TransferData
+from transferlab.data.parts import describe
 from transferlab.data.samples import InMemory, Splits
-from transferlab.data.target import Target, describe
+from transferlab.data.target import Target
 from transferlab.errors import InputError
 from transferlab.folders import shipped
 from transferlab.inputs.arrays import ArrayInput

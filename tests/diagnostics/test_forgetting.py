@@ -10,9 +10,9 @@ from transferlab.backbones.base import Backbone
 from transferlab.backbones.small import mlp
 from transferlab.backbones.stages import Stage
 from transferlab.data.module import TransferData
+from transferlab.data.parts import Parts
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import InMemory
-from transferlab.data.target import Parts
 from transferlab.diagnostics.forgetting import correct, forgetting, set_exam
 from transferlab.diagnostics.probe import Probe
 from transferlab.inputs.arrays import ArrayInput

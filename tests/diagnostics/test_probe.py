@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from transferlab.data.module import TransferData
+from transferlab.data.parts import Parts
 from transferlab.data.ragged import Ragged
 from transferlab.data.samples import InMemory
-from transferlab.data.target import Parts
 from transferlab.diagnostics.probe import Probe, remembered, undisturbed
 from transferlab.inputs.arrays import ArrayInput
 from transferlab.values import Seq

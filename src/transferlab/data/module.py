@@ -14,10 +14,10 @@ from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.batches import InOrder, Shuffled, Stream, Ticket
 from transferlab.data.fetching import at_hand, fetching
 from transferlab.data.loading import TAUGHT, Beside, Loader, Passed
+from transferlab.data.parts import Parts
 from transferlab.data.rows import Rows
 from transferlab.data.samples import Deferred, Samples, Splits
 from transferlab.data.sets import NO_SOURCE, Sets
-from transferlab.data.target import Parts
 from transferlab.data.turns import Training
 from transferlab.data.vault import hidden
 from transferlab.errors import InputError

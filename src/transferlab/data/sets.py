@@ -5,8 +5,8 @@ from functools import cached_property
 
 import torch
 
+from transferlab.data.parts import Parts
 from transferlab.data.samples import Samples, Splits
-from transferlab.data.target import Parts
 from transferlab.data.vault import sealed
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input

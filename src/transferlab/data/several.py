@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from transferlab.data import duplicates, vault
+from transferlab.data.parts import Fitted, fitted_on
 from transferlab.data.samples import Deferred, Samples, Splits
-from transferlab.data.target import Fitted, Target, fitted_on, has_classes
+from transferlab.data.target import Target, has_classes
 from transferlab.errors import InputError, unknown
 from transferlab.inputs.base import Input
 from transferlab.seeding import derive

@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 
 from transferlab import building, feeding, results
 from transferlab.data.module import TransferData
+from transferlab.data.parts import Parts
 from transferlab.data.samples import Samples, Splits
-from transferlab.data.target import Parts, Target, strata
+from transferlab.data.target import Target, strata
 from transferlab.seeding import derive
 
 
