@@ -48,7 +48,7 @@ JOBS = {
     "loss_weight": (1, 3, 5 * 3),
     "shootout": (39, 3, 2),
     "learning_rate": (6, 3, 5),
-    "successive_halving": (6, 1, 1),  # searches, each of many trials
+    "successive_halving": (6, 1, 5),
 }
 HYDRAS_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 

@@ -15,12 +15,10 @@ from transferlab.folders import shipped
 from transferlab.ledger.plans import hydra_words
 
 SWEEPS = shipped("sweeps")
-SEARCHES = ("successive_halving",)  # tests/search has what it promises
 LONG = ("shootout", "supervised")  # hundreds of jobs
 PRESETS = [
     pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if file.stem in LONG else [])
     for file in sorted(SWEEPS.glob("*.yaml"))
-    if file.stem not in SEARCHES
 ]
 # What the shoot-out leaves out of what needs no further argument.
 NOT_THERE = {

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from transferlab import building, results
 from transferlab.errors import DivergedError, InputError
 from transferlab.halving.brackets import bracket
-from transferlab.halving.judging import check, reached
+from transferlab.halving.judging import check, is_behind, reached
 from transferlab.halving.search import LOST, Purse, Reached, Search, search
 from transferlab.results import Record
 from transferlab.seeding import derive
@@ -139,7 +139,7 @@ class _Climb:
         self.runs[name] = folder.name
         before, self.rungs[name] = self.rungs.get(name, 0), epochs
         record = results.read(folder)
-        if not results.is_over(record) and (record is None or len(record["history"]) < epochs):
+        if is_behind(record, epochs):
             config.pause_at = epochs if epochs < int(self.config.trainer.max_epochs) else None
             try:
                 record = self.train(config)

@@ -1,1 +1,1 @@
-"""Hydra finds plug-ins in the namespace `hydra_plugins`; this one is `hydra/sweeper=optuna`."""
+"""Hydra finds plug-ins in the namespace `hydra_plugins`; these are `hydra/sweeper=optuna` and `halving`."""

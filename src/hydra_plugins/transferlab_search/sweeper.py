@@ -1,4 +1,4 @@
-"""`hydra/sweeper=optuna`: trials drawn by Optuna, for whatever launcher runs them."""
+"""`hydra/sweeper=optuna` and `halving`: trials drawn by Optuna, candidates that race, for whatever launcher."""
 
 from typing import Any
 
@@ -27,3 +27,14 @@ class SearchSweeper(Sweeper):
 
         assert self.hydra_context is not None and self.config is not None and self.launcher is not None
         Sweep(self.hydra_context.config_loader, self.config, self.launcher).carry_out(arguments)
+
+
+class HalvingSweeper(SearchSweeper):
+    """Races as `conf/hydra/sweeper/halving.yaml` says."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Carry out the races of a command's overrides."""
+        from transferlab.racing import Racing
+
+        assert self.hydra_context is not None and self.config is not None and self.launcher is not None
+        Racing(self.hydra_context.config_loader, self.config, self.launcher).carry_out(arguments)

@@ -3,18 +3,17 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from transferlab import jobs, results
 from transferlab.composing import Composer
 from transferlab.deciding.asking import Candidate
-from transferlab.errors import InputError
 from transferlab.expanding import launch
 from transferlab.files import write_text
-from transferlab.halving.judging import reached
-from transferlab.halving.search import LOST, Reached
+from transferlab.halving.judging import is_behind, judged
+from transferlab.halving.search import Reached
 from transferlab.progress import expect
 from transferlab.results import Record
 from transferlab.selection.rules import Rule
@@ -124,22 +123,11 @@ class Climb:
 
     def _judged(self, one: Candidate, epochs: int, before: int, spent: float | None) -> Reached:
         record = results.read(one.folder)
-        if record is None or record["status"] == "failed":
-            return LOST
-        rows = record["history"]
         if spent is None:  # it was there before: its share
-            now = min(len(rows), epochs) - min(len(rows), before)
-            spent = _seconds(record) * now / max(len(rows), 1)
-        if record["status"] == "diverged":
-            return Reached(nan, nan, min(len(rows), epochs), spent)
-        if is_behind(record, epochs):
-            raise InputError(f"{one.name} was stopped ({record['reason']}); the same command goes on from here")
-        return reached(rows, self.rule, epochs, before, spent)
-
-
-def is_behind(record: Record | None, epochs: int) -> bool:
-    """Whether a run has fewer epochs behind it, and more to come."""
-    return not results.is_over(record) and (record is None or len(record["history"]) < epochs)
+            done = len(record["history"]) if record else 0
+            now = min(done, epochs) - min(done, before)
+            spent = _seconds(record) * now / max(done, 1)
+        return judged(record, one.name, self.rule, epochs, before, spent)
 
 
 def _fitted(record: Record | None) -> float:

@@ -6,9 +6,9 @@ from typing import Any
 
 from transferlab import results
 from transferlab.deciding.asking import Asked, Candidate, composed
-from transferlab.deciding.climbing import Climb, is_behind
+from transferlab.deciding.climbing import Climb
 from transferlab.errors import InputError
-from transferlab.halving.judging import reached
+from transferlab.halving.judging import is_behind, reached
 from transferlab.halving.search import Search
 from transferlab.selection.rules import Rule
 

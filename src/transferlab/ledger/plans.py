@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from omegaconf import OmegaConf
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
 
 from transferlab import results
 from transferlab.composing import Composer, Plan
 from transferlab.expanding import configs, is_known, lists
 from transferlab.files import writable, write_text
+from transferlab.search.planning import alone, composed
 
 FOLDER = "plans"
 """In a study's folder."""
@@ -81,6 +83,23 @@ def planned(composer: Composer, plan: Plan) -> list[Planned]:
     return found
 
 
+def drawn(loader: ConfigLoader, master: DictConfig, words: Sequence[str], varied: Sequence[str]) -> Planned:
+    """A run that a sweeper asks for which decides as it goes.
+
+    Args:
+        loader: of configs.
+        master: the command's config, with its `hydra` section.
+        words: overrides that it shares with others.
+        varied: those in which it differs from them; some may be among `words`.
+    """
+    every = tuple(dict.fromkeys((*words, *varied)))
+    config = alone(composed(loader, master, every))
+    axes = OmegaConf.to_container(config.axes)
+    assert isinstance(axes, dict)
+    told = {str(key): value for key, value in axes.items()} | {"seed": config.seed}
+    return Planned(results.folder(config), told, every, tuple(varied))
+
+
 def hydra_words(plan: Plan) -> list[str]:
     """What a command says of Hydra's own section, but for what its sweeper is to run."""
     own = [str(override.input_line) for override in plan.overrides if override.is_hydra_override()]
@@ -109,7 +128,7 @@ def leave(composer: Composer, plan: Plan) -> None:
 
 
 def leave_drawn(
-    file: Path, name: str, start: Mapping[str, str | None], hydra: Sequence[str], drawn: Sequence[Planned], search: Any
+    file: Path, name: str, start: Mapping[str, str | None], hydra: Sequence[str], asked: Sequence[Planned], search: Any
 ) -> None:
     """Write down what a sweeper that searches is to run next, beside what it asked for before.
 
@@ -118,14 +137,14 @@ def leave_drawn(
         name: of the study.
         start: the config that its jobs start from: its name, and the folders `dir` and `path`.
         hydra: overrides of Hydra's own section.
-        drawn: runs with all their overrides.
+        asked: runs with all their overrides.
         search: what is kept of it, None where the runs are no trials.
 
     Raises:
         InputError: the study's folder cannot be written.
     """
     before = [run for command in read(file.parent.parent) if command.file == file for run in command.runs]
-    runs = list({run.folder.name: run for run in (*before, *drawn)}.values())
+    runs = list({run.folder.name: run for run in (*before, *asked)}.values())
     rows = [[run.folder.name, *map(run.axes.get, _AXES)] for run in runs]
     jobs = [[list(run.words), list(run.varied)] for run in runs]
     told = {"schema": _SCHEMA, "config": dict(start), "hydra": list(hydra), "drawn": jobs, "runs": rows}

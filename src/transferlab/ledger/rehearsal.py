@@ -6,12 +6,13 @@ from pathlib import Path
 from transferlab.composing import Composer, Plan
 from transferlab.errors import InputError
 from transferlab.expanding import is_known
+from transferlab.ledger import races
 from transferlab.ledger.estimate import estimate, others
 from transferlab.ledger.plans import hydra_words, planned, read
 from transferlab.ledger.runs import OVER, PRUNED, Entry, Ledger, missed
 from transferlab.ledger.status import searched
 from transferlab.ledger.studies import line, tally
-from transferlab.search.planning import FRESH, SWEEPER, searches
+from transferlab.search.planning import FRESH, RACING, SWEEPER, searches
 from transferlab.search.space import said
 
 
@@ -27,6 +28,9 @@ def rehearse(composer: Composer, plans: Sequence[Plan]) -> None:
     """
     if plans[0].config.hydra.sweeper._target_ == SWEEPER:
         _rehearse_search(composer, plans[0])
+        return
+    if plans[0].config.hydra.sweeper._target_ == RACING:
+        races.rehearse(composer, plans[0])
         return
     if not all(map(is_known, plans)):
         sweeper = plans[0].config.hydra.sweeper._target_

@@ -21,6 +21,8 @@ from transferlab.search.spaces import FOLDER, check_no_seed, dimensions, is_axis
 
 SWEEPER = "hydra_plugins.transferlab_search.sweeper.SearchSweeper"
 """The `_target_` of `hydra/sweeper=optuna`."""
+RACING = "hydra_plugins.transferlab_search.sweeper.HalvingSweeper"
+"""The `_target_` of `hydra/sweeper=halving`."""
 FRESH = "_fresh"
 """Behind a study's name: the study that has the best configurations on seeds that no trial had."""
 _LAST = "transferlab.selection.rules.last"
@@ -122,7 +124,7 @@ def _search(
     if None in defaults.values():
         defaults = {}
     run = alone(config)
-    _check_scores(run)
+    check_scores(run)
     name = "{strategy} {source}->{target} {backbone}".format_map(run.axes)
     more = [word for word in point if word.partition("=")[0] not in run.axes]
     name, sweeper = " ".join([name, *more]), master.hydra.sweeper
@@ -141,12 +143,25 @@ def _check(sweeper: DictConfig) -> None:
             f"hydra.sweeper.direction={sweeper.direction}: it is the selection rule's score that is searched for, of "
             "which more is always better (of val/loss it is the negative): leave it at maximize"
         )
-    for key, least in (("n_trials", 1), ("n_jobs", 1), ("fresh_seeds", 0)):
-        if not isinstance(sweeper[key], int) or sweeper[key] < least:
-            raise InputError(f"hydra.sweeper.{key}={sweeper[key]}: a whole number from {least} on")
+    check_numbers(sweeper, n_trials=1, n_jobs=1, fresh_seeds=0)
 
 
-def _check_scores(run: DictConfig) -> None:
+def check_numbers(sweeper: DictConfig, **least: int) -> None:
+    """See that settings are whole numbers.
+
+    Args:
+        sweeper: `hydra.sweeper`.
+        least: what each must be at least, by key.
+
+    Raises:
+        InputError: one is none, or less.
+    """
+    for key, lowest in least.items():
+        if not isinstance(sweeper[key], int) or sweeper[key] < lowest:
+            raise InputError(f"hydra.sweeper.{key}={sweeper[key]}: a whole number from {lowest} on")
+
+
+def check_scores(run: DictConfig) -> None:
     """See that a run's selection rule gives it a score.
 
     Raises:
@@ -179,8 +194,8 @@ def fresh_seeds(plan: Plan, seeds: str) -> str:
     Raises:
         InputError: the command searches nothing.
     """
-    if plan.config.hydra.sweeper._target_ != SWEEPER:
+    if plan.config.hydra.sweeper._target_ not in (SWEEPER, RACING):
         raise InputError(
-            f"--fresh {seeds} is for what a search found: add hydra/sweeper=optuna, or list seeds: seed=0,1"
+            f"--fresh {seeds} is for what a search found: add hydra/sweeper=optuna or halving, or list seeds: seed=0,1"
         )
     return f"hydra.sweeper.fresh_seeds={seeds}"

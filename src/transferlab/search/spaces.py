@@ -15,9 +15,10 @@ from transferlab.search.space import Dimension, dimension
 
 FOLDER = "strategy/search"
 """In a folder of configs: the search space of each strategy, by its name."""
+AXIS = "strategy"
+"""What a search is made for; a race is between several of it."""
 # what is learned from what, and chosen how: trials that differ in it are not comparable
 _AXES = ("source", "target", "backbone", "input", "task", "selection", "rules", "study")
-_AXIS = "strategy"
 
 
 def parsed(loader: ConfigLoader, words: Sequence[str]) -> list[Override]:
@@ -40,7 +41,7 @@ def is_axis(override: Override) -> bool:
     """
     key = override.get_key_element().lstrip("+~")
     first = key.replace("/", ".").replace("@", ".").split(".")[0]
-    if key != _AXIS and first not in _AXES:
+    if key != AXIS and first not in _AXES:
         return False
     if override.is_interval_sweep():
         raise InputError(
