@@ -57,8 +57,10 @@ class Racing:
                 stack.enter_context(held(one.search))
             for one in found:
                 one.run()
-            if self.master.hydra.sweeper.fresh_seeds:
-                self.rounds.run_fresh([(one.search, best) for one in found for best in one.best_of_each()])
+            if seeds := self.master.hydra.sweeper.fresh_seeds:
+                best = [(one.search, varied) for one in found for varied in one.best_of_each()]
+                progress.expect(seeds * len(best), before=-self.rounds.launched)
+                self.rounds.run_fresh(best)
 
     def _race(self, search: Search) -> "Race":
         planned = entrants(self.loader, self.master, search)
