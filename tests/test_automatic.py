@@ -7,6 +7,7 @@ import pytest
 
 from records import alike, whole
 from transferlab import automatic, cli, results
+from transferlab.record import summary
 
 EPOCHS = 4
 TINY = [
@@ -53,6 +54,8 @@ def test_it_ends_as_the_run_of_what_it_chose_under_an_id_of_its_own(monkeypatch)
     assert record["status"] == "finished" and record["axes"]["strategy"] == "auto"
     assert record["chosen"]["strategy"] == "full_finetune" and record["chosen"]["optimizer.lr"] == 0.1
     assert record["chosen"]["transfers"] is True
+    assert record["chosen"]["reason"].startswith("full_finetune optimizer.lr=0.1: after 4 epochs its score is 0.7000")
+    assert summary(record)["chosen"] == record["chosen"], "the tracker is told too"
     plain = train("strategy=full_finetune", "optimizer.lr=0.1", study="plain")
     alike(whole(auto), whole(plain), exactly=True)
     assert auto.parent.name != plain.parent.name

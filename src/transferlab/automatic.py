@@ -89,8 +89,9 @@ def taken(config: DictConfig, record: Record, train: Callable[[DictConfig], Reco
     if isnan(found.rungs[-1].reached[chosen].score):
         raise InputError(f"strategy=auto: no candidate could be trained; the last said: {climb.reason}")
     strategy, rate = climb.candidates[chosen]
-    _log.info("%s", _said(chosen, found))
+    _log.info("strategy=auto takes %s", said := _said(chosen, found))
     record["chosen"] = {
+        "reason": said,
         "strategy": strategy,
         "optimizer.lr": rate,
         "transfers": found.transfers,
@@ -182,4 +183,4 @@ def _said(chosen: str, found: Search) -> str:
     why = f"after {rung.epochs} epochs its score is {score:.4f}, the best"
     if not found.transfers:
         why = f"after {rung.epochs} epochs nothing beats it (score {score:.4f}), so that no transfer is chosen"
-    return f"strategy=auto takes {chosen}: {why} of {len(found.rungs[0].reached)} candidates in {found.epochs} epochs"
+    return f"{chosen}: {why} of {len(found.rungs[0].reached)} candidates in {found.epochs} epochs"

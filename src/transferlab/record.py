@@ -71,7 +71,7 @@ def summary(record: Record) -> dict[str, Any]:
 
 def _again(record: Record) -> dict[str, Any]:
     """What else `compare` needs to make the record again from W&B."""
-    told = {key: record[key] for key in ("schema", "reason", "forgetting", "rules") if record.get(key)}
+    told = {key: record[key] for key in ("schema", "reason", "forgetting", "rules", "chosen") if record.get(key)}
     if "config" in record:
         # of a config W&B loses empty mappings, and makes 1.0 a 1
         told["config_json"] = json.dumps(record["config"])

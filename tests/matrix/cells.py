@@ -118,7 +118,7 @@ CLAIMS: dict[str, tuple[tuple[str, ...], str]] = {
 # Strategies that take no steps: their head is solved for, or a classifier on features answers in its place.
 SHALLOW = ("nearest", "coral", "tca", "jda", "subspace_alignment", "kmm", "ulsif")
 SOLVED = ("linear_probe_lbfgs", *SHALLOW)
-# It trains as what it chooses does (tests/test_automatic.py).
+# It steps as what it chooses does, after it has searched: tests/test_automatic.py interrupts that.
 CHOOSES = ("auto",)
 # Strategies of domain adaptation: all but these read classes, of the source or predicted.
 ADAPTS_FEATURES = ("source_only", "dan", "deep_coral", "cmd", "afn", "dann", "wdgrl", "adda", "adabn")
@@ -160,6 +160,8 @@ LACKING = (
 BLOCKS_OF_TOKENS = ("huggingface.", "torchvision.vit")
 # What makes a task small.
 EXTRA = {"detection": ("task.channels=64", "task.convolutions=1"), "translation": ("task.max_tokens=6",)}
+# What holds labels out to choose by.
+HELD_OUT = {"auto": ("target.validation=0.25", "selection=target_val")}
 # What a strategy must be given.
 GIVEN = {
     "delta": ("strategy.losses.delta.samples=1",),  # on which each channel of each stage is switched off once
@@ -167,7 +169,11 @@ GIVEN = {
     "linear_probe_lbfgs": ("strategy.solver.penalties=[0.1]", "strategy.solver.iterations=2"),
     **dict.fromkeys(("tca", "jda", "subspace_alignment"), ("strategy.solver.adapt.components=2",)),
     "osbp": ("target.label_space=open",),
-    "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell holds labels out
+    "plateau_unfreezing": ("strategy.freezing.metric=train/task_loss",),  # no cell of it holds labels out
+    "auto": (
+        *(f"~strategy.candidates.{name}" for name in ("linear_probe", "lp_ft", "l2_sp")),
+        "strategy.rates=[]",
+    ),  # of scratch and full_finetune, two steps each
     # their frozen BatchNorm normalises by statistics of a source of two steps, and numbers grow from layer to layer
     **dict.fromkeys(("lora", "dora", "ia3", "adapter", "vpt", "residual_adapter"), ("optimizer.lr=0.0001",)),
 }
@@ -227,13 +233,12 @@ class Cell:
 
 
 def options(group: str) -> list[str]:
-    found = (file.stem for file in (CONF / group).glob("*.yaml") if not file.name.startswith("_"))
-    return sorted(name for name in found if name not in CHOOSES)
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml") if not file.name.startswith("_"))
 
 
 def stepping() -> list[str]:
     """The strategies that take steps."""
-    return [name for name in options("strategy") if not solves(name)]
+    return [name for name in options("strategy") if not solves(name) and name not in CHOOSES]
 
 
 def drawn(size: int, of: Sequence[Any]) -> list[Any]:
@@ -333,11 +338,13 @@ def node_of(strategy: str) -> DictConfig:
 
 
 def solves(strategy: str) -> bool:
-    return node_of(strategy).solver is not None
+    return node_of(strategy).get("solver") is not None
 
 
 def adapts(strategy: str) -> bool:
     """Whether a strategy is there for targets without labels."""
+    if strategy in CHOOSES:
+        return False
     node = node_of(strategy)
     losses = [str(loss._target_) for loss in node.losses.values()]
     return node.target_labels == "unused" or any(".losses.domains." in one for one in losses)
@@ -390,7 +397,8 @@ def command(cell: Cell, folder: Path, *more: str) -> list[str]:
         *CALM.get(cell.family.builder, ()),
         *GIVEN.get(cell.strategy, ()),
         *(*made.as_target(), *source.as_source(cell.task), *labels),
-        *(f"batch_size={BATCH}", "trainer.max_epochs=1", "target.validation=0", "selection=last"),
+        *(f"batch_size={BATCH}", "trainer.max_epochs=1"),
+        *HELD_OUT.get(cell.strategy, ("target.validation=0", "selection=last")),
         *("selection@source.pretrain.selection=last", "source.pretrain.target.validation=0"),
         *("tracker=none", "trainer.accelerator=cpu", "study=matrix", f"paths.runs={folder / 'runs'}"),
         *(f"paths.cache={folder / 'cache'}", *more),
@@ -421,4 +429,5 @@ def run(cell: Cell, folder: Path) -> dict[str, Any]:
     (file,) = set(runs.glob("*/run.json")) - before
     record: dict[str, Any] = json.loads(file.read_text())
     shutil.rmtree(file.parent)
+    shutil.rmtree(folder / "runs" / results.CANDIDATES, ignore_errors=True)
     return record

@@ -45,6 +45,8 @@ def run(
         shutil.copy(file, source)
     rewritten(file, without, **changed)
     config = cells.composed(words)
+    # nothing but the labels tells these apart from those of the other run
+    shutil.rmtree(folder / "runs" / results.CANDIDATES, ignore_errors=True)
     return train.run(config), results.folder(config)
 
 

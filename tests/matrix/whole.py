@@ -28,7 +28,8 @@ HEAD = """# Coverage
 
 Every strategy on every backbone family on every task: two steps of training and a test through the real command, at
 tiny sizes (`make coverage`; `tests/matrix`). What a cell says is that the parts fit together, not how well they learn.
-CI runs some of the cells each day, drawn by a seed that its log shows.
+CI runs some of the cells each day, drawn by a seed that its log shows. `auto` chooses there between `scratch` and
+`full_finetune`, of which each has two steps too.
 """
 
 

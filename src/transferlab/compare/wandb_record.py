@@ -48,7 +48,7 @@ def rebuilt(wandb_id: str, state: str, url: str, config: Mapping[str, Any], summ
         "data": {},
         "environment": {},
         "tracker": {"kind": "wandb", "run_id": wandb_id, "mode": "online", "url": url},
-        **{key: _plain(summary[key]) for key in ("forgetting", "rules") if key in summary},
+        **{key: _plain(summary[key]) for key in ("forgetting", "rules", "chosen") if key in summary},
     }
 
 
