@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class Images:
     input: ArrayInput | None = None
     known: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
     """Digests by position, shared by all that was taken from one set."""
+    labelled: ClassVar[Literal[True]] = True
 
     @classmethod
     def of(cls, load: Callable[[int], Image.Image], names: Sequence[str], y: Tensor) -> "Images":
@@ -108,6 +110,7 @@ class _Kept:
     """Images that are decoded once; labels, and what they are known by, are theirs."""
 
     images: Images
+    labelled: ClassVar[Literal[True]] = True
 
     @property
     def y(self) -> Tensor:
@@ -147,10 +150,9 @@ class Decoded(_Kept):
     def of(cls, images: Images) -> "Decoded":
         """None of them decoded yet."""
         assert images.input is not None
-        # pages that nothing is written to take no memory
-        return cls(
-            images, torch.empty(len(images), *images.input.shape, dtype=torch.uint8), torch.zeros(len(images)) > 0
-        )
+        # pages that nothing is written to take no memory; torch's own are filled where operations are deterministic
+        x = torch.from_numpy(np.empty((len(images), *images.input.shape), np.uint8))
+        return cls(images, x, torch.zeros(len(images)) > 0)
 
     def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         index = torch.as_tensor(indices)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -82,6 +82,16 @@ class Splits:
     test: Samples | None
     classes: tuple[str, ...]
     unlabelled: int = 0
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """Samples whose batches have the labels that they say they have, which needs no look at one."""
+
+    @property
+    def labelled(self) -> Literal[True]:
+        """They are."""
+        ...
 
 
 @runtime_checkable

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from transferlab.cache.packing import UncacheableError
 from transferlab.data.module import TransferData
+from transferlab.data.samples import Labelled
 from transferlab.data.sets import PARTS
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.values import Pair, Seq, Value
 
 
@@ -42,7 +44,14 @@ class Inputs:
     @cached_property
     def padded(self) -> bool:
         """Whether they differ in length, so that operations are not by sample."""
-        return _padded(self.first(self.leading, 1)[0])
+        return not isinstance(self.data.input, ArrayInput) and _padded(self.first(self.leading, 1)[0])
+
+    def example(self, count: int) -> Value:
+        """What a net is looked at by: made-up arrays, for which nothing is read; of other kinds the first samples."""
+        if not isinstance(self.data.input, ArrayInput):
+            return self.first(self.leading, count)[0]
+        made: Value = self.trainer.precision_plugin.convert_input(self.data.input.example(count))
+        return made.to(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +86,7 @@ class Inputs:
         Raises:
             UncacheableError: they are not.
         """
-        if part in self._labelled:
+        if part in self._labelled or isinstance(self.rows[part].samples, Labelled):
             return
         _, y = self.first(part, 2)
         if not _equal(self.rows[part].labels(range(len(y))).to(y), y):

@@ -12,7 +12,7 @@ from transferlab.cache.packing import UncacheableError, nbytes, taken_apart
 from transferlab.data.rows import DIGEST
 from transferlab.flops import operations
 from transferlab.prefix.inputs import Inputs
-from transferlab.values import Pair, Seq, Value
+from transferlab.values import Pair, Seq, Value, samples
 
 
 class Look:
@@ -21,7 +21,7 @@ class Look:
     Args:
         backbone: the net.
         reads: stages whose outputs somebody reads.
-        inputs: of which the first two are looked at.
+        inputs: that it takes.
         kind: of floating-point numbers in files; None: as they are computed.
     """
 
@@ -48,8 +48,8 @@ class Look:
     def _found(self) -> list[tuple[float, int | UncacheableError]]:
         """Of each boundary, from the first stage on: operations before it and bytes there, a sample."""
         self._backbone.requires_grad_(False)  # until the epoch's schedule says it again; torch's counter trips over it
-        (x, y), alone = self._inputs.first(self._inputs.leading, 2), None
-        padded = None
+        x, alone, padded = self._inputs.example(2), None, None
+        count = samples(x)
         if self._inputs.padded:
             alone, padded = _shortened(self._inputs.first(self._inputs.leading, 1)[0])
         kept: dict[str, Any] = {}
@@ -58,8 +58,8 @@ class Look:
         for name in self._backbone.stages:
             (x, one), cost = operations(partial(self._through, x, name))
             kept |= {stage: output for stage, output in one.items() if stage in self._reads}
-            total += cost / len(y)
-            weight = self._weighed({"": x, **kept}, len(y))
+            total += cost / count
+            weight = self._weighed({"": x, **kept}, count)
             if alone is not None:
                 alone, padded = (self._through(one, name)[0] for one in (alone, padded))
                 if not isinstance(weight, UncacheableError) and not _same_row(padded, alone):
