@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache as once
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.utilities import registry
 from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -38,6 +40,9 @@ from transferlab.stepping import Epoch
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.labels import fitted
+
+# every Trainer asks all installed packages for plug-ins, which are the same as long as a process lives
+registry.entry_points = once(registry.entry_points)  # type: ignore[attr-defined]
 
 
 def build(node: DictConfig, **extra: Any) -> Any:
@@ -109,6 +114,7 @@ def module(
     parts: Parts,
     source: Splits | None,
     from_source: bool,
+    input: Input,
     weights: str | None = None,
     teachers: Mapping[str, Teacher] | None = None,
 ) -> TransferModule:
@@ -122,6 +128,7 @@ def module(
         parts: the target, cut.
         source: its data, where some loss reads them.
         from_source: whether the backbone starts from a source's weights.
+        input: what the backbone takes.
         weights: where these lie, once they are known.
         teachers: that its losses look up to.
 
@@ -134,7 +141,6 @@ def module(
     task = fitted(task, parts.train.y if len(parts.train) or not source else source.train.y, len(parts.classes))
     source_task = fitted(task, source.train.y, len(source.classes)) if source else None
     start_random_state(config.seed, "head")
-    input = inputs(config)
     if task.dense and isinstance(input, ArrayInput) and input.crop is not None:
         raise InputError(f"backbone.input.crop={input.crop}: labels of places in an image need the whole of it: null")
     example = input.example(2)

@@ -96,7 +96,9 @@ def settled(config: DictConfig) -> DictConfig:
 
 def _settle(node: DictConfig | ListConfig, raw: Any) -> None:
     for key, words in raw.items() if isinstance(raw, dict) else enumerate(raw):
+        if "${hydra:" not in str(words):
+            continue
         if isinstance(words, dict | list):
             _settle(node[key], words)
-        elif isinstance(words, str) and "${hydra:" in words:
+        else:
             node[key] = node[key]

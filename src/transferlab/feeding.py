@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from transferlab import pretraining
-from transferlab.building import build, inputs
+from transferlab.building import build
 from transferlab.data import vault
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
@@ -16,6 +16,7 @@ from transferlab.data.parts import Fitted, Parts, fitted_on
 from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Target, has_classes, train_and_test
 from transferlab.errors import InputError
+from transferlab.inputs.base import Input
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.binary import Binary
@@ -187,13 +188,15 @@ def _source_training(config: DictConfig) -> Samples:
     return target.parts(recipe.seed).train
 
 
-def batches(config: DictConfig, parts: Parts, source: Splits | None, strategy: Strategy, task: Task) -> TransferData:
-    """The batches that the backbone takes."""
+def batches(
+    config: DictConfig, parts: Parts, source: Splits | None, strategy: Strategy, task: Task, input: Input
+) -> TransferData:
+    """The batches of `input`, which the backbone takes."""
     return TransferData(
         parts,
         source,
         strategy.reads,
-        inputs(config),
+        input,
         reconstructs=task.reconstructs,
         batch_size=config.batch_size,
         workers=config.workers,

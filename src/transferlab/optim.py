@@ -120,10 +120,10 @@ def parameter_groups(
     """
     if lr_decay <= 0:
         raise InputError(f"strategy.lr_decay={lr_decay}: a positive factor, 1 for equal rates")
-    stages = backbone.parametric
+    owned = backbone.owned
     groups: list[dict[str, Any]] = []
-    for depth, stage in enumerate(stages):
-        parameters, rate = backbone.stage_parameters(stage), lr * lr_decay ** (len(stages) - depth)
+    for depth, (stage, parameters) in enumerate(owned.items()):
+        rate = lr * lr_decay ** (len(owned) - depth)
         apart = {id(p) for p in backbone.batchnorm_parameters(stage)} if live_batchnorm else set()
         groups.append(
             {"name": f"backbone/{stage}", "params": [p for p in parameters if id(p) not in apart], "lr": rate}

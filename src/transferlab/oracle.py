@@ -50,6 +50,8 @@ class Oracle(Callback):
         self.outputs = outputs
         self._enter = enter
         self.rows: list[dict[str, Any]] = []
+        self.given: Sequence[Any] | None = None
+        """Batches of the test split, where somebody has them; None: the data's own."""
         self.seconds = 0.0  # spent here by this process
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -60,7 +62,7 @@ class Oracle(Callback):
         """
         net = cast(Net, pl_module)
         self._metrics = base.own(net.task.metrics(self.outputs)).to(pl_module.device)
-        self._batches = cast(Any, trainer).datamodule.test_dataloader()
+        self._batches = self.given or cast(Any, trainer).datamodule.test_dataloader()
         known = ["test/loss", *(f"test/{name}" for name in self._metrics)]
         if self.metric not in known:
             raise unknown("metric of the test split for the oracle", self.metric, known)
@@ -157,10 +159,17 @@ def evaluate(
     return {f"test/{name}": float(score) for name, score in scores.items()}
 
 
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Every part of a module; a net knows its own."""
+    yield module
+    for child in module.children():
+        yield from (child, *child.inside) if isinstance(child, Backbone) else _parts(child)
+
+
 @contextmanager
 def _evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards each part in the mode that it had: a frozen stage is in another than the rest."""
-    live = [part for part in module.modules() if part.training]
+    live = [part for part in _parts(module) if part.training]
     for part in live:
         part.training = False
     try:

@@ -27,6 +27,7 @@ from transferlab.fusing import fused
 from transferlab.history import History, KeepSelected
 from transferlab.module import TransferModule, start_random_state
 from transferlab.oracle import Oracle
+from transferlab.partials import settled
 from transferlab.processes.base import Company
 from transferlab.processes.counting import check_divided
 from transferlab.pruning import pruner
@@ -96,10 +97,12 @@ def prepared(
     watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, from_source)
     trainer = building.trainer(config, folder / results.RESUME, watching.callbacks, others)
 
+    input = building.inputs(config)
+
     def assembled(weights: str | None = None) -> TransferModule:
-        teachers = teaching.teachers(config, strategy, backbone, task, building.inputs(config).example(2), weights)
+        teachers = teaching.teachers(config, strategy, backbone, task, input, weights)
         net = building.adapted(config, backbone, strategy)
-        return building.module(config, net, strategy, task, parts, source_data, from_source, weights, teachers)
+        return building.module(config, net, strategy, task, parts, source_data, from_source, input, weights, teachers)
 
     pretrains = from_source and config.source.pretrain is not None
     recipe = pretraining.checked(config, record["config"]) if pretrains else None
@@ -110,7 +113,7 @@ def prepared(
     watching.keep.check(measured if not is_oracle(watching.keep.rule) else module.tested)
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
-    data = feeding.batches(config, parts, source_data, strategy, task)
+    data = feeding.batches(config, parts, source_data, strategy, task, input)
     watching.appraiser.check(data, task)
     if strategy.interpolation is not None and strategy.interpolation.alpha is None:
         _check_validates(watching.keep.rule)
@@ -171,7 +174,7 @@ def _watching(
 ) -> Watching:
     history, flops, unchanged = History(), Flops(), Unchanged(folder)
     cache = building.cache(config, whole, flops)
-    rule: Rule = building.build(config.selection)
+    rule: Rule = settled(building.build(config.selection))
     oracle = None
     if config.get("oracle") or is_oracle(rule):
         oracle = Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start)

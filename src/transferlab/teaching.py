@@ -21,6 +21,7 @@ from transferlab.diagnostics.forgetting import Exam, set_exam
 from transferlab.diagnostics.privacy import Membership, attacks
 from transferlab.diagnostics.probe import Probe, undisturbed
 from transferlab.errors import InputError
+from transferlab.inputs.base import Input
 from transferlab.losses.teacher import Teacher
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task, observe
@@ -31,7 +32,7 @@ from transferlab.withheld import shown
 
 
 def teachers(
-    config: DictConfig, strategy: Strategy, backbone: Backbone, task: Task, example: Value, weights: str | None
+    config: DictConfig, strategy: Strategy, backbone: Backbone, task: Task, input: Input, weights: str | None
 ) -> dict[str, Teacher]:
     """Those that the strategy names, or the source's net where it names none; nothing where no loss has a teacher.
 
@@ -40,7 +41,7 @@ def teachers(
         strategy: whose losses learn.
         backbone: that the run starts from; the source's teacher is a copy.
         task: of the run.
-        example: a small input.
+        input: that the backbone takes.
         weights: of the source, once they are known.
 
     Raises:
@@ -50,7 +51,7 @@ def teachers(
         return {}
     from_source = pretraining.starts_from_source(config, strategy.start)
     named = strategy.teachers or ({"source": Named(1.0, None)} if from_source else {})
-    found = {}
+    found, example = {}, input.example(2)
     for name, teacher in named.items():
         if teacher.folder is not None:
             found[name] = of_run(Path(teacher.folder), teacher.weight, config, example)

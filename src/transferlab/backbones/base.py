@@ -66,10 +66,23 @@ class Backbone(nn.Module):
         return tuple(self._chain)
 
     @property
+    def inside(self) -> tuple[nn.Module, ...]:
+        """Every module of the net, looked up once: to go through hundreds of them takes longer than a head's step."""
+        return self._inside
+
+    @property
     def parametric(self) -> tuple[str, ...]:
         """Names of the stages that have parameters: those a freezing schedule knows."""
-        owning = {self._owner[name] for name, _ in self.net.named_parameters() if name in self._owner}
-        return tuple(name for name in self._chain if name in owning)
+        return tuple(self.owned)
+
+    @property
+    def owned(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of each stage that has any, in the net's order."""
+        found: dict[str, list[nn.Parameter]] = {name: [] for name in self._chain}
+        for path, parameter in self.net.named_parameters():
+            if path in self._owner:
+                found[self._owner[path]].append(parameter)
+        return {name: parameters for name, parameters in found.items() if parameters}
 
     def stage(self, name: str) -> Stage:
         """One stage, as it is now."""
@@ -85,7 +98,7 @@ class Backbone(nn.Module):
 
     def stage_parameters(self, stage: str) -> list[nn.Parameter]:
         """The parameters of one stage, in the net's order."""
-        return [p for name, p in self.net.named_parameters() if self._owner.get(name) == stage]
+        return self.owned.get(stage, [])
 
     def stage_tensors(self, stage: str) -> Iterator[tuple[str, Tensor]]:
         """Parameters and buffers of one stage by path, in the net's order."""
@@ -238,6 +251,7 @@ class Backbone(nn.Module):
         stages = list(self._chain.values())
         self._owner = owners(self.net, stages, self.ignored)
         self._prefixes = {prefix: stage.name for stage in stages for prefix in stage.prefixes}
+        self._inside = tuple(self.net.modules())
 
     def _stays(self, path: str, trained: Collection[str]) -> bool:
         """Whether a module is in evaluation mode while these stages train."""

@@ -34,6 +34,6 @@ def composed(
 def alone(configs: Sequence[DictConfig]) -> Iterator[DictConfig]:
     """Each job's config without Hydra's part, which is what `HydraConfig` gives while the job is looked at."""
     for config in configs:
-        HydraConfig.instance().set_config(config)
+        HydraConfig.instance().cfg = config  # type: ignore[assignment]  # a copy would take longer than all else here
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         yield settled(own)

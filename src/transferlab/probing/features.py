@@ -68,7 +68,8 @@ def features(run: Run, known: Known | None = None) -> dict[str, Features]:
     """
     if any(rows.views > 1 for part in DOMAINS if (rows := run.data.rows(part)) is not None):
         raise UncacheableError("training samples change from epoch to epoch")
-    run.module.to(run.trainer.strategy.root_device)
+    if run.module.device != run.trainer.strategy.root_device:
+        run.module.to(run.trainer.strategy.root_device)
     run.module.freeze_in(0)
     found, known, net = {}, known or Known(), id(run.module.backbone)
     with undisturbed(run.module):
@@ -82,8 +83,8 @@ def features(run: Run, known: Known | None = None) -> dict[str, Features]:
             if at not in known.features:
                 known.features[at] = _read(kept, part, boundary).to(run.module.device)
             found[part] = Features(known.features[at], rows.samples.y.to(run.module.device), kept.look.flops[boundary])
-        if run.watching.oracle is not None:  # which looks at the test split batch by batch
-            run.watching.cache.enter(run.data, "test", kept.batches("test", boundary, ()))
+        if run.watching.oracle is not None:
+            run.watching.oracle.given = found["test"].batches
     return found
 
 
@@ -127,6 +128,8 @@ def end(seat: Seat, parts: Mapping[str, Features], metrics: Mapping[str, float])
     if "val" in parts:
         seat.call("on_validation_epoch_start")
         found |= measured(seat.run, parts, "val", partial(seat.call, "on_validation_batch_end"))
+    if seat.run.watching.oracle is not None:
+        seat.run.watching.cache.count(len(parts["test"].y))
     seat.end(found)
 
 

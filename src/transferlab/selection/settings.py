@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from transferlab.partials import settled
 from transferlab.selection.collapse import Collapse
 from transferlab.selection.rules import Rule
 
@@ -20,3 +21,6 @@ class Rules:
     samples: int
     collapse: Callable[..., Collapse | None] | None
     beside: Mapping[str, Rule] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "beside", {name: settled(rule) for name, rule in self.beside.items()})

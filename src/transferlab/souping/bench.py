@@ -41,11 +41,11 @@ class Bench:
         strategy: Strategy = building.build(config.strategy)
         parts, _ = feeding.data(config, strategy)
         task: Task = building.build(config.task)
-        net = building.net(config, task)
+        net, input = building.net(config, task), building.inputs(config)
         self.tested = Tested()
         self.trainer = building.trainer(config, group.best.folder.parent / results.RESUME, [self.tested])
-        self.data = feeding.batches(config, parts, None, strategy, task)
-        self.module = building.module(config, net, strategy, task, parts, None, from_source=False)
+        self.data = feeding.batches(config, parts, None, strategy, task, input)
+        self.module = building.module(config, net, strategy, task, parts, None, from_source=False, input=input)
         self.outputs, self.accelerator = len(parts.classes), str(config.trainer.accelerator)
         self.ingredients: list[Finished] = []
         self.refused: list[str] = []

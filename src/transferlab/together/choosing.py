@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -58,11 +59,10 @@ def apart_by_padding(run: Run) -> str | None:
 
 def form(run: Run, seat: Seat) -> str:
     """What runs have in common that are trained together: steps, head, loss and optimiser, but for rate and decay."""
-    config = results.portable(run.config)
     group = options(seat.group)
     weights: Mapping[str, Tensor] = run.module.head.state_dict()
     said: list[Any] = [
-        config["task"],
+        OmegaConf.to_container(run.config.task, resolve=True),
         seat.max_epochs,
         str(run.trainer.precision),
         str(run.trainer.strategy.root_device),

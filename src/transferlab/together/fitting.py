@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
 from math import isfinite, nan
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from transferlab.errors import DivergedError
+from transferlab.flops import Flops
 from transferlab.module import CHECK_EVERY
 from transferlab.probing.features import Features, end
 from transferlab.probing.seat import Seat
@@ -84,7 +86,7 @@ def fit(fittings: Sequence[Fitting]) -> None:
     modules = [seat.run.module for seat in seats]
     for one in fittings:
         one.seat.start()
-        _count(one.seat, one.parts["target"])
+    _count(fittings)
     stack = Stack(
         [module.head for module in modules],
         modules[0].task.loss,
@@ -168,8 +170,20 @@ def _end(one: Fitting, loss: float) -> None:
         one.error = error
 
 
-def _count(seat: Seat, part: Features) -> None:
-    """Count the operations of a run's step."""
+def _count(fittings: Sequence[Fitting]) -> None:
+    """Count the operations of each run's step, which are those of another run behind features of the same cost."""
+    counted: dict[float, Flops] = {}
+    for one in fittings:
+        part, flops = one.parts["target"], one.seat.run.watching.flops
+        if part.flops in counted:
+            flops.load_state_dict(deepcopy(counted[part.flops].state_dict()))
+        else:
+            _counted_in(one.seat, part)
+            counted[part.flops] = flops
+
+
+def _counted_in(seat: Seat, part: Features) -> None:
+    """Take a run's step under its counter."""
     run, flops = seat.run, seat.run.watching.flops
     first = torch.tensor(_tickets(seat, 0)[0])
     batch = {"target": (Entered(part.x[first], {}, None, part.flops), part.y[first])}

@@ -36,11 +36,13 @@ class Member:
 
     Attributes:
         fitting: of the run.
+        form: what it has in common with those that it may train with.
         seconds: that it alone took so far.
         held: its folder.
     """
 
     fitting: Fitting
+    form: str
     seconds: float
     held: ExitStack
 
@@ -61,16 +63,17 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
     """
     quiet()
     common, known = preparing.Common(), Known()
+    refused: dict[str, str | None] = {}
     forms: dict[str, list[Member]] = {}
     ended: dict[Path, Record | Exception] = {}
     reasons: dict[str, list[str]] = {}
     with ExitStack() as everything:
         for config in configs:
-            found = _member(config, common, known, everything)
+            found = _member(config, common, known, refused, everything)
             if isinstance(found, str):
                 reasons.setdefault(found, []).append(title(config))
             elif found is not None:
-                forms.setdefault(form(found.run, found.fitting.seat), []).append(found)
+                forms.setdefault(found.form, []).append(found)
         for members in forms.values():
             for chunk in _chunks(members):
                 if len(chunk) == 1:
@@ -90,8 +93,22 @@ def together(configs: Iterable[DictConfig]) -> dict[Path, Record | Exception]:
     return ended
 
 
-def _member(config: DictConfig, common: preparing.Common, known: Known, everything: ExitStack) -> Member | str | None:
-    """A run that is ready, or why it is to be trained alone; None: its job will say what there is to say."""
+def _member(
+    config: DictConfig,
+    common: preparing.Common,
+    known: Known,
+    refused: dict[str, str | None],
+    everything: ExitStack,
+) -> Member | str | None:
+    """A run that is ready, or why it is to be trained alone; None: its job will say what there is to say.
+
+    Args:
+        config: of the run.
+        common: to the runs before it too.
+        known: from them.
+        refused: of each form so far, why steps of it cannot be batched; None: they can.
+        everything: that is held.
+    """
     began = time.perf_counter()
     folder = results.folder(config)
     if results.is_over(results.read(folder)):
@@ -115,8 +132,10 @@ def _member(config: DictConfig, common: preparing.Common, known: Known, everythi
                 held.close()
                 return reason
             seat = Seat(run, steps(run))
-            fitting = Fitting(seat, features(run, known))
-            if reason := apart_by_padding(run) or apart_by_steps(fitting):
+            fitting, alike = Fitting(seat, features(run, known)), form(run, seat)
+            if alike not in refused:
+                refused[alike] = apart_by_steps(fitting)
+            if reason := apart_by_padding(run) or refused[alike]:
                 held.close()
                 return reason
     except (UncacheableError, CacheError) as error:
@@ -125,7 +144,7 @@ def _member(config: DictConfig, common: preparing.Common, known: Known, everythi
     except Exception as error:  # its job will meet it again, and fail alone
         held.close()
         return f"it fails ({type(error).__name__}: {plain(error)})"
-    return Member(fitting, time.perf_counter() - began, held)
+    return Member(fitting, alike, time.perf_counter() - began, held)
 
 
 def _chunks(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
