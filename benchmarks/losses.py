@@ -145,7 +145,7 @@ def taught(module: Any, data: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
     trainer: Any = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, devices=1)
     trainer.strategy.connect(module)
     trainer._data_connector.attach_data(module, datamodule=data)
-    lessons = Lessons(Settings("on", "float32", 0, 20.0, True), Store(folder / "cache", 20.0, True), None)
+    lessons = Lessons(Settings("on", "float32", 0, 20.0, True, False), Store(folder / "cache", 20.0, True), None)
     lessons.begin(module, inputs := Inputs(trainer, data), 1)
     return inputs, lessons.given
 

@@ -68,6 +68,7 @@ _LATER: dict[str, dict[str, Any]] = {
         "criterion": "cross_entropy",
     },
     "transferlab.diagnostics.settings.Settings": {"privacy": False, "privacy_samples": 1000},
+    "transferlab.prefix.settings.Settings": {"files": False},
     "transferlab.tasks.binary.Binary": {"focal": 0.0},
     "transferlab.backbones.torchvision.vgg": {"pooling": "classifier"},
     # they change round-off at most, so an earlier config is computed as one of today is

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from transferlab import building, results, runtime
+from transferlab.cache import contents
 from transferlab.environment import environment, peak_memory
 from transferlab.errors import DivergedError, PausedError, PrunedError, plain
 from transferlab.processes import counting
@@ -58,8 +59,11 @@ def until_end(config: DictConfig, folder: Path, tracker: Tracker, record: Record
 
 @contextmanager
 def computing(config: DictConfig, record: Record) -> Iterator[None]:
-    """Within, the machine is used as the run's trainer says; the record says how."""
-    with runtime.threads(config.trainer.threads, counting.on_this_machine(config.trainer)) as threads:
+    """Within, the machine is used as the run's trainer says, the record says how, and files are known as it asks."""
+    cache = config.get("cache")
+    known = Path(config.paths.cache) if cache is not None and cache.use != "off" and cache.files else None
+    processes = counting.on_this_machine(config.trainer)
+    with runtime.threads(config.trainer.threads, processes) as threads, contents.kept(known):
         kept = runtime.allocator(config.trainer.allocator)
         runtime.without_accelerators()
         record["environment"]["threads"] = threads

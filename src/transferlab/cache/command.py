@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from transferlab import parsers
+from transferlab.cache import contents
 from transferlab.cache.store import FOLDER, Store
 from transferlab.errors import InputError
 
@@ -38,6 +39,8 @@ def cache(asked: tuple[str, Path]) -> None:
         InputError: files are damaged.
     """
     action, folder = asked
+    if action == "clear":
+        (folder.parent / contents.FILE).unlink(missing_ok=True)
     store = Store(folder, gigabytes=1, wait=False)
     entries = store.entries()[::-1]
     if not entries:

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from transferlab.cache import contents
 from transferlab.data.samples import fit_image
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
@@ -76,15 +77,11 @@ class Images:
     @cached_property
     def _digests(self) -> list[bytes]:
         positions = self.positions.tolist()
-        self.known.update({one: self._digest(one) for one in positions if one not in self.known})
+        files = [one for one in positions if one not in self.known and Path(self.names[one]).is_file()]
+        self.known.update(zip(files, contents.digests([self.names[one] for one in files], _verified), strict=True))
+        others = [one for one in positions if one not in self.known]
+        self.known.update({one: _hashed(self._decoded(one).numpy().tobytes()) for one in others})
         return [self.known[one] for one in positions]
-
-    def _digest(self, position: int) -> bytes:
-        name = self.names[position]
-        if not Path(name).is_file():
-            return _hashed(self._decoded(position).numpy().tobytes())
-        state = Path(name).stat()
-        return _digest_of_file(name, state.st_mtime_ns, state.st_size)
 
     def _fitted(self, position: int, input: ArrayInput) -> Tensor:
         decoded = self._decoded(position)[None]
@@ -192,14 +189,8 @@ class Cached(_Kept):
         return Cached(self.images.relabelled(y))
 
 
-@cache
-def _digest_of_file(file: str, changed: int, size: int) -> bytes:
-    """Of the bytes of an image; read once by a process, as all runs of a sweep ask, while the file stays as it is.
-
-    Args:
-        file: its path.
-        changed: when, in nanoseconds.
-        size: in bytes.
+def _verified(file: str) -> bytes:
+    """The hash of the bytes of an image.
 
     Raises:
         InputError: it is none, which is found before training and not in the test.

@@ -21,6 +21,7 @@ class Settings:
     views: int
     gigabytes: float
     wait: bool
+    files: bool
 
     def __post_init__(self) -> None:
         for key, words in {"use": ("auto", "on", "off"), "dtype": ("float32", "bfloat16")}.items():
@@ -37,4 +38,4 @@ class Settings:
         return torch.bfloat16 if self.dtype == "bfloat16" else None
 
 
-OFF = Settings("off", "float32", 0, 1.0, True)
+OFF = Settings("off", "float32", 0, 1.0, True, False)
