@@ -42,7 +42,7 @@ from transferlab.tasks.base import Task
 from transferlab.tasks.labels import fitted
 
 # every Trainer asks all installed packages for plug-ins, which are the same as long as a process lives
-registry.entry_points = once(registry.entry_points)  # type: ignore[attr-defined]
+registry.entry_points = once(registry.entry_points)  # type: ignore[assignment, attr-defined]
 
 
 def build(node: DictConfig, **extra: Any) -> Any:

@@ -1,11 +1,12 @@
 """A run up to its first step: net, losses, data, what watches, and a source that is pretrained."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 from pytorch_lightning.plugins.precision import MixedPrecision
@@ -34,6 +35,7 @@ from transferlab.pruning import pruner
 from transferlab.results import Record
 from transferlab.scoring import Tested
 from transferlab.selection.rules import Rule, Unseen, is_oracle, name
+from transferlab.selection.settings import Rules
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tracking import Tracker
@@ -41,6 +43,7 @@ from transferlab.training import Run, Watching
 from transferlab.unchanged import Unchanged
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,21 @@ class Common:
         nets: with their weights.
         data: the target, cut, and the source's.
         described: what the record says of them.
+        settings: built from a node of the config, which no run changes.
     """
 
     nets: dict[str, Backbone] = field(default_factory=dict)
     data: dict[str, tuple[Parts, Splits | None]] = field(default_factory=dict)
     described: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def setting(self, build: Callable[[DictConfig], T], config: DictConfig, *said: object) -> T:
+        """What is built from a config that says the same."""
+        key = json.dumps([build.__name__, *said], sort_keys=True)
+        if key not in self.settings:
+            self.settings[key] = build(config)
+        found: T = self.settings[key]
+        return found
 
 
 def prepared(
@@ -93,11 +106,12 @@ def prepared(
     parts, source_data = common.data[held]
     shared = common.nets.get(known)
     backbone = shared or building.net(config, task)
-    diagnostics = building.diagnostics(config)
-    watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, from_source)
+    diagnostics = common.setting(building.diagnostics, config, whole.get("diagnostics"))
+    rules = common.setting(building.rules, config, whole.get("rules"), whole["target"].get("label_space"))
+    watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, rules, from_source)
     trainer = building.trainer(config, folder / results.RESUME, watching.callbacks, others)
 
-    input = building.inputs(config)
+    input = common.setting(building.inputs, config, whole["backbone"]["input"])
 
     def assembled(weights: str | None = None) -> TransferModule:
         teachers = teaching.teachers(config, strategy, backbone, task, input, weights)
@@ -170,6 +184,7 @@ def _watching(
     parts: Parts,
     task: Task,
     watch: Callable[[History, bool, bool], Watch],
+    rules: Rules,
     from_source: bool,
 ) -> Watching:
     history, flops, unchanged = History(), Flops(), Unchanged(folder)
@@ -188,7 +203,7 @@ def _watching(
         listening=Listening(strategy.freezing, lambda: history.rows),
         watch=watch(history, from_source, config.source.pretrain is not None),
         unchanged=unchanged,
-        appraiser=Appraiser(building.rules(config), rule, history, strategy.shares_classes, cache.match),
+        appraiser=Appraiser(rules, rule, history, strategy.shares_classes, cache.match),
         oracle=oracle,
         keep=keep,
         flops=flops,

@@ -91,7 +91,8 @@ def channels_last(module: nn.Module, backbone: Backbone, chosen: bool | str, on_
         chosen = on_cpu and any(isinstance(part, nn.BatchNorm2d) for part in backbone.modules())
     if chosen:
         # what an adapter put in stays: peft's DoRA looks at it as a matrix
-        added = {id(p) for name, p in backbone.named_parameters() if name.removeprefix("net.") in backbone.added}
+        named = backbone.named_parameters() if backbone.added else ()
+        added = {id(p) for name, p in named if name.removeprefix("net.") in backbone.added}
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.ndim == 4 and id(tensor) not in added:
                 tensor.data = tensor.data.to(memory_format=torch.channels_last)

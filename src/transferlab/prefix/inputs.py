@@ -50,7 +50,7 @@ class Inputs:
         """What a net is looked at by: made-up arrays, for which nothing is read; of other kinds the first samples."""
         if not isinstance(self.data.input, ArrayInput):
             return self.first(self.leading, count)[0]
-        made: Value = self.trainer.precision_plugin.convert_input(self.data.input.example(count))
+        made: Tensor = self.trainer.precision_plugin.convert_input(self.data.input.example(count))
         return made.to(self.device)
 
     @property
