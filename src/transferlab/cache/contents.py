@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 FILE = "contents.sqlite"
 """Of a cache's folder."""
-_SETTLED = 2.0  # seconds: what changed later than that may change again unseen, within one tick of the disk's clock
+_SETTLED = 2.0  # seconds: what has changed since may change again unseen, within one tick of the disk's clock
+_MADE = "CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, size, modified, changed, digest, seal)"
+_ASKED = "SELECT path, size, modified, changed, digest, seal FROM contents WHERE path = ?"
 _log = logging.getLogger(__name__)
 
 
@@ -31,7 +33,9 @@ class State(NamedTuple):
     def of(cls, file: str) -> "State":
         """As it is now."""
         found = os.stat(file)
-        return cls(os.path.abspath(file), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        # a name that is no text would be none in the book
+        path = os.path.abspath(file).encode(errors="backslashreplace").decode()
+        return cls(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class Book:
@@ -50,9 +54,7 @@ class Book:
             return {}
         try:
             with closing(sqlite3.connect(self.file)) as book:
-                rows = {
-                    one: book.execute("SELECT * FROM contents WHERE path = ?", one[:1]).fetchone() for one in states
-                }
+                rows = {one: book.execute(_ASKED, one[:1]).fetchone() for one in states}
         except sqlite3.Error as error:
             _log.warning("%s cannot be read (%s): files are read anew", self.file, error)
             if not isinstance(error, sqlite3.OperationalError):  # another process may hold it
@@ -64,16 +66,19 @@ class Book:
             _log.warning("%s is damaged in what it says of %s: the file is read anew", self.file, damaged)
         return whole
 
-    def add(self, new: Mapping[State, bytes]) -> None:
-        """Keep these, in place of what is known of the same paths."""
-        late = time.time_ns() - _SETTLED * 1e9
+    def add(self, new: Mapping[State, bytes], seen: int) -> None:
+        """Keep these, in place of what is known of the same paths.
+
+        Args:
+            new: hashes of files.
+            seen: when they were as their states say, before they were read; nanoseconds.
+        """
+        late = seen - _SETTLED * 1e9
         rows = [(*one, digest, _seal(one, digest)) for one, digest in new.items() if max(one[2:]) <= late]
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.file)) as book, book:
-                book.execute(
-                    "CREATE TABLE IF NOT EXISTS contents (path TEXT PRIMARY KEY, size, modified, changed, digest, seal)"
-                )
+                book.execute(_MADE)
                 book.executemany("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?, ?)", rows)
         except (sqlite3.Error, OSError) as error:
             _log.warning("%s cannot be written (%s): files will be read again", self.file, error)
@@ -100,17 +105,18 @@ def digests(files: Sequence[str], read: Callable[[str], bytes]) -> list[bytes]:
         files: their paths.
         read: reads one and gives its hash; whatever is wrong with it is found there.
     """
-    states = [State.of(file) for file in files]
+    seen, states = time.time_ns(), [State.of(file) for file in files]
     book = _books[-1] if _books else None
     if book is not None and (lacking := [one for one in states if one not in _here]):
         _here.update(book.found(lacking))
-    new = {one: read(file) for one, file in zip(states, files, strict=True) if one not in _here}
+    asked = dict(zip(states, files, strict=True))
+    new = {one: read(file) for one, file in asked.items() if one not in _here}
     _here.update(new)
     if book is not None and new:
-        book.add(new)
+        book.add(new, seen)
     return [_here[one] for one in states]
 
 
 def _seal(state: State, digest: bytes) -> bytes:
     """By which an entry is known to be as it was written."""
-    return hashlib.blake2b(repr(tuple(state)).encode() + digest, digest_size=8).digest()
+    return hashlib.blake2b(repr((*state, digest)).encode(), digest_size=8).digest()
