@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache as once
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.utilities import registry
 from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -40,9 +38,6 @@ from transferlab.stepping import Epoch
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.labels import fitted
-
-# every Trainer asks all installed packages for plug-ins, which are the same as long as a process lives
-registry.entry_points = once(registry.entry_points)  # type: ignore[assignment, attr-defined]
 
 
 def build(node: DictConfig, **extra: Any) -> Any:
