@@ -5,6 +5,7 @@ import os
 from typing import Any, Literal, TypeAlias
 
 from transferlab.errors import InputError
+from transferlab.offspring import spared
 from transferlab.withheld import aside, hidden
 
 Mode: TypeAlias = Literal["online", "offline"]
@@ -75,7 +76,7 @@ def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run:
         resume: Literal["allow"] | None = "allow" if mode == "online" or goes_on else None
         try:
             # for the whole process too: else W&B reports on itself to its server, offline or not
-            with aside("SLURM_"):  # W&B notes all of them, SLURM_JWT too
+            with spared(), aside("SLURM_"):  # W&B notes all of them, SLURM_JWT too
                 wandb.setup(wandb.Settings(mode=mode))
                 begun = wandb.init(mode=mode, resume=resume, settings=_settings(wandb, timeout), **run)
             _installed_told = True

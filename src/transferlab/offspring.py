@@ -4,7 +4,25 @@ import os
 import pickle
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import parent_process
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """Within, who is started takes no signal by which a cluster tells this process that its time is over.
+
+    Slurm sends it to all processes of a job: it would kill them, and a fork would do what is this process's to do.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def follow_parent() -> None:

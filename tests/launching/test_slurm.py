@@ -1,11 +1,12 @@
 """`hydra/launcher=slurm`: jobs that die or are sent back to the queue cost nothing but time."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fates import WORDS, fated, found, same, sweep
 
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1")
 ON_THIS_MACHINE = (*SLURM, "hydra.launcher.cluster=local")
+ENDS_AT_A_SIGNAL = ("hydra.launcher.timeout_min=10",)  # so short that submitit takes any for the end
 TWO_TASKS = ("trainer.devices=2", "trainer.strategy=ddp", "hydra.launcher.tasks_per_node=2")
 pytestmark = pytest.mark.slow
 
@@ -24,7 +26,9 @@ def slurm() -> Iterator[None]:
     script = os.environ.get("TRANSFERLAB_SLURM_UP")
     started = script is not None and not answers()
     if started:
-        subprocess.run(["bash", str(script), "up"], check=True, stdout=subprocess.DEVNULL)
+        begun = subprocess.run(["bash", str(script), "up"], capture_output=True, text=True)
+        if begun.returncode != 0:
+            pytest.skip(f"TRANSFERLAB_SLURM_UP={script} starts no Slurm: {begun.stderr.strip()[-200:]}")
     if not answers():
         pytest.skip("no Slurm answers to sinfo, and TRANSFERLAB_SLURM_UP names no script that starts one")
     yield
@@ -36,8 +40,16 @@ def answers() -> bool:
     return shutil.which("sinfo") is not None and subprocess.run(["sinfo", "-h"], capture_output=True).returncode == 0
 
 
-def sent_back(study: str, *words: str) -> str:
+def sent_back(study: str, *words: str, by: Callable[[str], None]) -> str:
     """What a sweep says whose first job is sent back to the queue in the middle of a run."""
+    status, said = disturbed(study, *words, by=by)
+    assert status == 0, said
+    assert said.count("resuming ") == 1
+    return said
+
+
+def disturbed(study: str, *words: str, by: Callable[[str], None]) -> tuple[int, str]:
+    """How a sweep ends, and what it says, to whose first job something is done in the middle of a run."""
     command = [sys.executable, "-m", "transferlab.cli", "train", "-m", *WORDS, f"study={study}", *words, *SLURM]
     parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not Path("once").exists():
@@ -45,26 +57,84 @@ def sent_back(study: str, *words: str) -> str:
         time.sleep(0.5)
     listed = ["squeue", "-h", "-t", "RUNNING", "-o", "%A", "-n", "transferlab"]
     (number,) = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-    subprocess.run(["scontrol", "requeue", number], check=True)
+    by(number)
     said = parent.communicate(timeout=500)[1]
-    assert parent.returncode == 0, said
-    assert said.count("resuming ") == 1
-    return said
+    return parent.returncode, said
+
+
+def requeue(number: str) -> None:
+    subprocess.run(["scontrol", "requeue", number], check=True)
+
+
+def preempt(_: str) -> None:
+    """Have a job of another partition take the whole machine."""
+    subprocess.run(["srun", "--partition=high", "--exclusive", "true"], check=True)
+
+
+def signal_it(number: str) -> None:
+    subprocess.run(["scancel", "--signal=USR2", number], check=True)
+
+
+def let_its_time_pass(_: str) -> None:
+    """Slurm tells it."""
+
+
+def logged(study: str) -> str:
+    """What Slurm and submitit say of a study's jobs."""
+    return "".join(file.read_text() for file in Path("runs", study).glob(".submitit/*/*_log.*"))
 
 
 @pytest.mark.slurm
 def test_a_job_that_is_sent_back_to_the_queue_ends_as_if_nothing_had_been(slurm: None) -> None:
     words = ("seed=0,1", *fated("FirstSleeps"))
-    said = sent_back("requeued", *words, "hydra.launcher.array_parallelism=1")
+    said = sent_back("requeued", *words, "hydra.launcher.array_parallelism=1", by=requeue)
     assert sorted(line[:5] for line in said.splitlines() if "test/accuracy" in line) == ["[1/2]", "[2/2]"]
     assert sweep("peace", *words) == 0
     same("requeued", "peace")
 
 
 @pytest.mark.slurm
+def test_a_job_that_another_preempts_ends_as_if_nothing_had_been(slurm: None) -> None:
+    known = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, check=True).stdout
+    if not re.search(r"PreemptType\s*=\s*preempt/partition_prio", known):
+        pytest.skip("this Slurm has no partition whose jobs preempt those of others")
+    words = ("seed=0", *fated("FirstSleeps"))
+    sent_back("preempted", *words, by=preempt)
+    assert "DUE TO PREEMPTION" in logged("preempted")
+    assert sweep("peace", *words) == 0
+    same("preempted", "peace")
+
+
+@pytest.mark.slurm
+def test_a_job_whose_time_is_over_goes_back_to_the_queue_and_ends_as_if_nothing_had_been(slurm: None) -> None:
+    # processes beside the run, which Slurm's signal reaches too: two that load samples, and W&B's
+    words = ("seed=0", "workers=2", "augmentation=trivial", "tracker=wandb", *fated("FirstSleeps"))
+    short = ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=15")
+    sent_back("short", *words, *short, by=let_its_time_pass)
+    assert "Caught signal SIGUSR2" in logged("short")
+    assert "this job is timed-out" in logged("short")
+    assert sweep("peace", *words) == 0
+    same("short", "peace")
+
+
+@pytest.mark.slurm
+def test_a_job_whose_time_is_over_too_often_is_said_and_the_same_command_goes_on(
+    slurm: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("seed=0", *fated("FirstSleeps"))
+    status, said = disturbed("short", *words, *ENDS_AT_A_SIGNAL, "hydra.launcher.max_num_timeout=0", by=signal_it)
+    assert (status, "timed-out too many times" in said) == (1, True)
+    assert [run["status"] for run in found("short").values()] == ["failed"]
+    assert sweep("short", *words, *SLURM) == 0
+    assert capfd.readouterr().err.count("resuming ") == 1
+    assert sweep("peace", *words) == 0
+    same("short", "peace")
+
+
+@pytest.mark.slurm
 def test_a_run_of_two_tasks_that_is_sent_back_ends_the_same_and_is_one_run_to_the_tracker(slurm: None) -> None:
     words = ("seed=0", "tracker=wandb", *fated("FirstSleeps"), *TWO_TASKS)
-    said = sent_back("requeued", *words)
+    said = sent_back("requeued", *words, by=requeue)
     assert said.count("test/accuracy") == 1
     (run,) = found("requeued").values()
     assert run["environment"]["processes"] == 2

@@ -26,7 +26,7 @@ class SlurmLauncher(Launcher):
         cluster: `slurm`, or another that submitit knows.
         submitit_folder: for its files.
         runs_per_job: runs in one job of Slurm's.
-        max_num_timeout: how often a job is started again.
+        max_num_timeout: how often a job is started again whose time was over.
         poll_seconds: between two looks at the queue.
         parameters: of sbatch, by submitit's names.
     """

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from transferlab.data.batches import Ticket
 from transferlab.data.samples import Deferred, InMemory, Samples
 from transferlab.data.turns import Training
+from transferlab.offspring import spared
 
 _AT_ONCE = 2**18
 """Bytes of small batches that are gathered in one go: a table's batch takes less time than asking for it."""
@@ -55,7 +56,15 @@ def _row(dataset: Any) -> int | None:
     return max(dataset.samples.x[:1].nbytes, 1)
 
 
-Reading: TypeAlias = DataLoader[Any] | Here
+class Beside(DataLoader[Any]):
+    """Fetches batches in processes beside this one."""
+
+    def __iter__(self) -> Any:
+        with spared():
+            return super().__iter__()
+
+
+Reading: TypeAlias = Beside | Here
 
 
 def fetching(samples: Any, sampler: Any, workers: int) -> Reading:
@@ -69,7 +78,7 @@ def fetching(samples: Any, sampler: Any, workers: int) -> Reading:
     if not workers:
         return Here(samples, sampler)
     # A batch is fetched by one ticket. The loader's own generator keeps it from drawing on the global one.
-    return DataLoader(
+    return Beside(
         samples,
         sampler=sampler,
         batch_size=None,

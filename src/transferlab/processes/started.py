@@ -16,7 +16,7 @@ import torch.distributed as dist
 from omegaconf import DictConfig
 
 from transferlab.errors import DivergedError, InputError
-from transferlab.offspring import follow_parent, how, portable
+from transferlab.offspring import follow_parent, how, portable, spared
 from transferlab.processes.backend import Here, group
 from transferlab.processes.base import Work
 
@@ -93,7 +93,8 @@ class Started:
         spawn = get_context("spawn")
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=_serve, args=(self.work, theirs, rank, self.size))
-        process.start()
+        with spared():
+            process.start()
         theirs.close()
         return _Process(process, ours)
 
