@@ -13,6 +13,9 @@ from transferlab import cli
 
 WORDS = ("strategy=full_finetune", "source=none", "strategy.start=random", "target=digits", "target.labels=6")
 WORDS += ("batch_size=16", "trainer.max_epochs=3", "backbone.widths=[4,8]", "trainer.accelerator=cpu", "tracker=none")
+SEARCH = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2")
+# what is drawn depends on the name of Optuna's study
+SEARCH += ("hydra.sweeper.study_name=same", "optimizer.lr=tag(log,interval(0.001,0.1))")
 BATCHES = 4  # 50 training samples in batches of 16
 # what becomes of a process in the second step of the second epoch
 OPTIMIZERS = f"""
@@ -75,6 +78,15 @@ def same(study: str, other: str) -> None:
     assert [file.parent.name for file in runs] == [file.parent.name for file in others]
     for one, two in zip(runs, others, strict=True):
         alike(whole(one), whole(two), exactly=True)
+
+
+def trials(study: str) -> list[tuple[Any, ...]]:
+    """What Optuna was told of the one search of a study."""
+    optuna = pytest.importorskip("optuna", reason="optuna is not installed: pip install 'transferlab[search]'")
+    storage = f"sqlite:///{Path('runs', study, 'optuna.db').resolve()}"
+    (name,) = optuna.get_all_study_names(storage)
+    told = optuna.load_study(study_name=name, storage=storage).trials
+    return [(one.state.name, one.params, one.value, one.intermediate_values) for one in told]
 
 
 def wait_until(condition) -> None:

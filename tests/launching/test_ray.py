@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fates import WORDS, alive, fated, found, same, sweep, wait_until
+from fates import SEARCH, WORDS, alive, fated, found, same, sweep, trials, wait_until
 
 RAY = ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2")
 pytestmark = pytest.mark.slow
@@ -31,6 +31,19 @@ def test_one_of_two_processes_is_killed_in_the_middle_and_the_study_ends_whole(
     assert said.count("its process of Ray's was lost: WorkerCrashedError (was memory short?); going on with it") == 1
     assert (said.count("going on: "), said.count("resuming ")) == (1, 1)
     assert sweep("peace", *words) == 0
+    same("killed", "peace")
+
+
+def test_a_search_one_of_whose_processes_is_killed_draws_and_finds_what_it_does_in_peace(
+    ray: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("seed=0", *SEARCH, *fated("FirstDies"))
+    assert sweep("killed", *words, *RAY) == 0
+    said = capfd.readouterr().err
+    assert (said.count("going on: "), said.count("resuming "), said.count("searched ")) == (1, 1, 1)
+    assert sweep("peace", *words) == 0
+    assert trials("killed") == trials("peace")
+    assert [state for state, *_ in trials("killed")] == ["COMPLETE"] * 3
     same("killed", "peace")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fates import WORDS, fated, found, same, sweep
+from fates import SEARCH, WORDS, fated, found, same, sweep, trials
 
 SLURM = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1")
 ON_THIS_MACHINE = (*SLURM, "hydra.launcher.cluster=local")
@@ -142,6 +142,17 @@ def test_a_run_of_two_tasks_that_is_sent_back_ends_the_same_and_is_one_run_to_th
     logs = [file.parent.name for file in Path("runs/requeued").glob("*/wandb/offline-run-*/*.wandb")]
     assert [log.endswith(f"-{name}") for log in logs] == [True, True]  # one of each attempt, of one run
     assert sweep("peace", *words, *SLURM) == 0
+    same("requeued", "peace")
+
+
+@pytest.mark.slurm
+def test_a_search_one_of_whose_jobs_is_sent_back_draws_and_finds_what_it_does_in_peace(slurm: None) -> None:
+    words = ("seed=0", *SEARCH, *fated("FirstSleeps"))
+    said = sent_back("requeued", *words, "hydra.launcher.array_parallelism=1", by=requeue)
+    assert (said.count("test/accuracy"), said.count("searched ")) == (3, 1)
+    assert sweep("peace", *words) == 0
+    assert trials("requeued") == trials("peace")
+    assert [state for state, *_ in trials("requeued")] == ["COMPLETE"] * 3
     same("requeued", "peace")
 
 
