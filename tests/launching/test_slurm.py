@@ -156,6 +156,18 @@ def test_a_search_one_of_whose_jobs_is_sent_back_draws_and_finds_what_it_does_in
     same("requeued", "peace")
 
 
+@pytest.mark.slurm
+def test_a_job_of_slurms_that_dies_is_noticed_with_accounting_and_without(
+    slurm: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("seed=0,1", *fated("FirstDies"), *SLURM)
+    assert sweep("killed", *words) == 1
+    said = capfd.readouterr().err
+    assert (said.count("of slurm died"), said.count("test/accuracy"), "sacct" in said) == (2, 1, False)
+    assert sweep("killed", *words) == 0
+    assert capfd.readouterr().err.count("resuming ") == 1
+
+
 def test_a_job_that_dies_costs_its_run_alone_which_the_same_command_ends(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'transferlab[slurm]'")
     words = ("seed=0,1", *fated("FirstDies"))

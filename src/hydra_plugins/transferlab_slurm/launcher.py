@@ -1,6 +1,7 @@
 """`hydra/launcher=slurm`: the jobs of a sweep in jobs of Slurm, through submitit."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transferlab.launching.configs import composed
 from transferlab.launching.hearing import Hearing
 from transferlab.launching.pool import Died
 from transferlab.launching.queued import Queued
+from transferlab.launching.queueing import ended, has_left_word
 from transferlab.launching.worker import Jobs
 
 # what submitit calls alike for every kind of cluster
@@ -74,12 +76,12 @@ class SlurmLauncher(Launcher):
         work = Queued(Jobs(self.hydra_context, self.task_function, aloud=True))
         sent = executor.map_array(work, tasks)
         heard = Hearing()
-        for job in submitit.helpers.as_completed(sent, poll_frequency=self.poll_seconds):
+        for job in ended(sent, self.cluster, self.poll_seconds):
             task = tasks[sent.index(job)]
-            try:
-                told = job.results()[0]
-            except submitit.core.utils.UncompletedJobError:
-                told = [Died(f"job {job.job_id} of {self.cluster} died ({job.paths.stderr})")]
+            told = [Died(f"job {job.job_id} of {self.cluster} died ({job.paths.stderr})")]
+            if has_left_word(job):
+                with suppress(submitit.core.utils.UncompletedJobError):
+                    told = job.task(0).result()
             for message in told:
                 heard.hear(task, message)
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

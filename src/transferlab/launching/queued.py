@@ -26,7 +26,7 @@ class Queued:
             os.environ["OMP_NUM_THREADS"] = cores
         told: list[Any] = []
         self.jobs(configs, told.append)
-        return told
+        return list(told)  # submitit's own last line would be told too
 
     def checkpoint(self, configs: Sequence[DictConfig]) -> Any:
         """The same again, when the time is over or the place is needed: each run goes on from its last epoch."""
