@@ -12,6 +12,7 @@ from scipy.linalg import sqrtm
 
 from transferlab.errors import InputError
 from transferlab.losses.domains.coral import coral
+from transferlab.losses.domains.kernels import Gaussians, mean_discrepancy
 from transferlab.transferability.distances import coral_distance, frechet_distance, mean_distance, mmd_distance
 from transferlab.transferability.gaussians import Gaussian, squared_frechet
 
@@ -45,6 +46,17 @@ def test_mmd(n, m, size, seed, kernels, width):
     found = mmd_distance(one, kernels=kernels, factor=2.0, bandwidth=width)
     assert found**2 == pytest.approx(squared, rel=1e-6, abs=1e-12)
     assert found <= (2 * kernels) ** 0.5
+
+
+@pytest.mark.parametrize("bandwidth", ["median", "mean", 3.0])
+@pytest.mark.parametrize(("n", "m"), [(150, 90), (1, 200), (64, 64)])
+def test_mmd_of_many_samples_is_that_of_the_loss(n, m, bandwidth):
+    """Kernels are taken of strips of samples; some samples come twice."""
+    one, source, target = pair(n, m, 3, seed=n)
+    target[: n // 3] = target[-1]
+    widths = Gaussians("", 5, 2.0, bandwidth)
+    expected = mean_discrepancy([(torch.from_numpy(source), torch.from_numpy(target))], [widths], "quadratic")
+    assert mmd_distance(one, kernels=5, factor=2.0, bandwidth=bandwidth) == pytest.approx(float(expected) ** 0.5)
 
 
 @CASES

@@ -24,7 +24,7 @@ class Gaussian:
         """That of samples (n, F), by n - 1; of one sample it has no width."""
         mean = rows.mean(0)
         root = (rows - mean) / np.sqrt(max(len(rows) - 1, 1))
-        return cls(mean, np.asarray(np.linalg.qr(root, mode="r")))
+        return cls(mean, root if len(root) <= root.shape[1] else np.asarray(np.linalg.qr(root, mode="r")))
 
     @property
     def spread(self) -> float:

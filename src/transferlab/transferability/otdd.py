@@ -1,7 +1,6 @@
 """OTDD: what it costs to carry one labelled set into another."""
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from transferlab.extras import library
 from transferlab.transferability.candidate import Array, Candidate, Labels, numbered
@@ -28,8 +27,20 @@ def otdd_distance(candidate: Candidate) -> float:
     source, target = candidate.sides("otdd_distance")
     ys = numbered("otdd_distance", "the source", candidate.source_labels)
     yt = numbered("otdd_distance", "the target", candidate.labels)
-    costs = cdist(source, target, "sqeuclidean") + label_costs(source, ys, target, yt)[np.ix_(ys, yt)]
+    costs = squared_distances(source, target) + label_costs(source, ys, target, yt)[np.ix_(ys, yt)]
     return float(np.sqrt(max(float(solver.emd2([], [], costs, numItermax=10**7)), 0.0)))
+
+
+def squared_distances(source: Array, target: Array) -> Array:
+    """`|x - x'|^2` of samples (M, F) and (N, F), (M, N).
+
+    By one matrix product, of samples around their mean: an offset that all share would cost its digits.
+    """
+    from sklearn.metrics.pairwise import euclidean_distances
+
+    middle = target.mean(0)
+    found: Array = euclidean_distances(source - middle, target - middle, squared=True)
+    return found
 
 
 def label_costs(source: Array, ys: Labels, target: Array, yt: Labels) -> Array:

@@ -65,7 +65,7 @@ class Gaussians:
         Raises:
             InputError: so many of the pairs are alike that the middle width is 0.
         """
-        widest = self._middle(pairs) * self.factor ** (self.kernels - 1 - self.kernels // 2)
+        widest = self.middle(pairs) * self.factor ** (self.kernels - 1 - self.kernels // 2)
         kernel = total = torch.exp(distances / -widest)
         for number in range(1, self.kernels):
             if self.factor == 2 and number % (_SQUARINGS + 1):
@@ -76,7 +76,12 @@ class Gaussians:
         return total
 
     @torch.no_grad()
-    def _middle(self, pairs: Tensor) -> Tensor | float:
+    def middle(self, pairs: Tensor) -> Tensor | float:
+        """The middle width, by the squared distances of pairs (P,).
+
+        Raises:
+            InputError: so many of them are 0 that it is.
+        """
         if not isinstance(self.bandwidth, str):
             return self.bandwidth
         middle = pairs.median() if self.bandwidth == "median" else pairs.mean()
