@@ -10,12 +10,13 @@ from test_leep import leep_by_definition
 
 from transferlab.errors import InputError
 from transferlab.transferability.nleep import nleep, posterior, principal
+from transferlab.transferability.spread import Spread
 
 
 @pytest.mark.parametrize(("energy", "shape"), [(0.5, (30, 6)), (0.8, (30, 6)), (1.0, (30, 6)), (0.8, (7, 40))])
 def test_as_few_components_as_hold_the_energy(energy, shape):
     x = np.random.default_rng(0).normal(size=shape) * np.linspace(3, 0.5, shape[1])
-    found = principal(x, energy)
+    found = principal(Spread.of(x), energy)
     values = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
     held = np.cumsum(values) / values.sum()
     assert held[found.shape[1] - 1] >= energy - 1e-9
@@ -40,7 +41,7 @@ def test_the_posterior_is_bayes_rule_on_a_mixture_at_a_fixed_point_of_em():
 def test_it_is_leep_of_that_posterior(seed):
     one = drawn(40, seed=seed)
     order = np.lexsort(one.features.T)
-    theta = posterior(principal(one.features[order], 0.8), 6)
+    theta = posterior(principal(Spread.of(one.features[order]), 0.8), 6)
     expected = leep_by_definition(theta.tolist(), one.labels[order].tolist())
     assert nleep(one, energy=0.8, components=2) == pytest.approx(expected, rel=1e-9)
 

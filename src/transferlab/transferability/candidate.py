@@ -1,6 +1,7 @@
 """What is known of a source on a target before anything is trained, and how the scores read it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferlab.errors import InputError
+from transferlab.transferability.spread import Spread
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -63,6 +65,11 @@ class Candidate:
             _check_equal("source_embedding", self.source_embedding, "numbers", len(self.embedding))
         if self.probabilities is not None:
             _check_probabilities(self.probabilities)
+
+    @cached_property
+    def spread(self) -> Spread:
+        """That of the target's features, found when a score first asks."""
+        return Spread.of(self.features)
 
     def classes(self, score: str) -> Labels:
         """The target's classes, numbered 0 to C - 1 without gaps, (N,).

@@ -21,9 +21,8 @@ def h_score(candidate: Candidate) -> float:
     Raises:
         InputError: no labels, or one class alone.
     """
-    y = candidate.classes("h_score")
-    aside = candidate.features - candidate.features.mean(0)
-    return _traced(aside.T @ aside / len(y), between(candidate.features, y))
+    y, spread = candidate.classes("h_score"), candidate.spread
+    return float((between(spread.places, y) / spread.variances).sum())
 
 
 def shrunk_h_score(candidate: Candidate) -> float:
@@ -42,32 +41,24 @@ def shrunk_h_score(candidate: Candidate) -> float:
     Raises:
         InputError: no labels, or one class alone.
     """
-    from sklearn.covariance import ledoit_wolf
+    from sklearn.covariance import ledoit_wolf_shrinkage
 
-    y = candidate.classes("shrunk_h_score")
-    spread, share = ledoit_wolf(candidate.features)
-    return _traced(spread, (1 - share) * between(candidate.features, y))
+    y, spread = candidate.classes("shrunk_h_score"), candidate.spread
+    share = ledoit_wolf_shrinkage(candidate.features)
+    shrunk = (1 - share) * spread.variances + share * spread.variances.sum() / candidate.features.shape[1]
+    return float(((1 - share) * between(spread.places, y) / shrunk).sum())
 
 
-def between(features: Array, y: Labels) -> Array:
-    """The covariance of the means of the classes, each counted as often as it has samples.
+def between(places: Array, y: Labels) -> Array:
+    """The variance of the means of the classes along each direction, each counted as often as it has samples.
 
     Args:
-        features: (N, F).
+        places: with mean 0, (N, K).
         y: 0 to C - 1, (N,).
 
     Returns:
-        (F, F).
+        (K,).
     """
-    counts = np.bincount(y)
-    sums = np.zeros((len(counts), features.shape[1]))
-    np.add.at(sums, y, features - features.mean(0))
-    rows = sums / np.sqrt(counts * len(y))[:, None]
-    found: Array = rows.T @ rows
+    means = np.stack([places[y == one].mean(0) for one in range(int(y.max()) + 1)])
+    found: Array = np.bincount(y) @ means**2 / len(y)
     return found
-
-
-def _traced(spread: Array, of_means: Array) -> float:
-    from scipy.linalg import pinvh
-
-    return float((pinvh(spread) * of_means).sum()) if spread.any() else 0.0

@@ -8,6 +8,7 @@ from transferlab.errors import InputError
 from transferlab.seeding import derive
 from transferlab.transferability.candidate import Array, Candidate
 from transferlab.transferability.leep import expected_prediction
+from transferlab.transferability.spread import Spread
 
 
 def nleep(candidate: Candidate, *, energy: float, components: int) -> float:
@@ -36,14 +37,14 @@ def nleep(candidate: Candidate, *, energy: float, components: int) -> float:
         raise InputError(f"score nleep fits {gaussians} Gaussians to {len(y)} samples: lower components, or take more")
     # sorted, because a mixture starts from places in the list
     order = np.lexsort(candidate.features.T)
-    return expected_prediction(posterior(principal(candidate.features[order], energy), gaussians), y[order])
+    return expected_prediction(posterior(principal(candidate.spread, energy)[order], gaussians), y[order])
 
 
-def principal(features: Array, energy: float) -> Array:
+def principal(spread: Spread, energy: float) -> Array:
     """The fewest principal components that hold a share of the variance.
 
     Args:
-        features: (N, F).
+        spread: of the samples.
         energy: the share, in (0, 1].
 
     Returns:
@@ -52,15 +53,12 @@ def principal(features: Array, energy: float) -> Array:
     Raises:
         InputError: the features do not vary.
     """
-    from sklearn.decomposition import PCA
-
-    if not np.ptp(features, axis=0).any():
+    if not len(spread.variances):
         raise InputError(
             "score nleep looks for clusters, and all samples have the same features: see what the net reads"
         )
-    scores: Array = PCA(svd_solver="full").fit_transform(features)
-    held = np.cumsum(scores.var(0)) / scores.var(0).sum()
-    return scores[:, : int(np.searchsorted(held, energy - 1e-12)) + 1]
+    held = np.cumsum(spread.variances) / spread.variances.sum()
+    return spread.places[:, : int(np.searchsorted(held, energy - 1e-12)) + 1]
 
 
 def posterior(x: Array, gaussians: int) -> Array:
