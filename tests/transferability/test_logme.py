@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from transferlab.errors import InputError
 from transferlab.transferability.candidate import Candidate
-from transferlab.transferability.logme import logme, maximum_evidence, projected
+from transferlab.transferability.logme import along_eigenvectors, logme, maximum_evidence, projected
 
 CASES = settings(max_examples=10, deadline=None)
 
@@ -80,6 +80,34 @@ def test_with_fewer_samples_than_features_it_is_the_largest_evidence(shape, nois
     features = rng.normal(size=shape)
     y = features[:, 0] + noise * rng.normal(size=shape[0])
     assert_largest(logme(Candidate(features, y)), features, y)
+
+
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e5, 1e6])
+@pytest.mark.parametrize("noise", [1.0, 1e-2])
+@pytest.mark.parametrize("shape", [(400, 40), (60, 100)])
+def test_the_square_of_the_condition_costs_no_more_digits_than_it_has(condition, noise, shape):
+    """Beside an SVD of the features themselves: off by `eps condition^2 |y|^2 / |what noise adds|^2` at most."""
+    samples, rank = shape[0], min(shape)
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(size, rank)))[0] for size in shape)
+    features = (left * np.geomspace(10, 10 / condition, rank)) @ right.T
+    added = noise * rng.normal(size=samples)
+    y = left @ rng.normal(size=rank) + added
+    axes, lengths, _ = np.linalg.svd(features, full_matrices=False)
+    parts = (axes.T @ y[:, None]) ** 2
+    expected = maximum_evidence(lengths**2, parts, y @ y - parts.sum(0) if samples > rank else np.zeros(1), samples)
+    bound = np.finfo(float).eps * condition**2 * (y @ y) / (added @ added)
+    assert logme(Candidate(features, y)) == pytest.approx(expected[0], rel=0, abs=bound + 1e-13)
+
+
+@pytest.mark.parametrize(("size", "rank"), [(1, 1), (2, 2), (3, 1), (40, 40), (40, 7)])
+def test_columns_along_eigenvectors_keep_what_the_matrix_makes_of_them(size, rank):
+    rng = np.random.default_rng(size)
+    root, columns = rng.normal(size=(size, rank)), rng.normal(size=(size, 5))
+    values, found = along_eigenvectors(root @ root.T, columns)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(root @ root.T), atol=1e-12 * size)
+    np.testing.assert_allclose(found.T @ found, columns.T @ columns, rtol=1e-10)
+    np.testing.assert_allclose((found.T * values) @ found, columns.T @ root @ root.T @ columns, rtol=1e-9, atol=1e-9)
 
 
 def test_of_several_peaks_the_highest_is_found():
