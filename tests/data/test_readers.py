@@ -1,4 +1,5 @@
 import struct
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -461,3 +462,12 @@ def test_the_border_of_mnist5k_is_cut_off_at_each_side():
     assert torch.equal(mnist5k(4).train.x, mnist5k(0).train.x[..., 4:-4, 4:-4])
     with pytest.raises(InputError, match="border=14"):
         mnist5k(14)
+
+
+@pytest.mark.parametrize("read", (uci_digits, partial(mnist5k, 0), partial(mnist5k, 4)))
+def test_what_one_run_does_to_a_set_that_is_read_once_no_other_sees(read):
+    samples = read().train
+    whole = samples.fingerprint()
+    samples.x.zero_()
+    samples.y.zero_()
+    assert read().train.fingerprint() == whole != samples.fingerprint()

