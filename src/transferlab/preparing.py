@@ -113,15 +113,20 @@ def prepared(
 
     input = common.setting(building.inputs, config, whole["backbone"]["input"])
 
-    def assembled(weights: str | None = None) -> TransferModule:
+    def assembled(weights: str | None) -> TransferModule:
         teachers = teaching.teachers(config, strategy, backbone, task, input, weights)
         net = building.adapted(config, backbone, strategy)
         return building.module(config, net, strategy, task, parts, source_data, from_source, input, weights, teachers)
 
-    pretrains = from_source and config.source.pretrain is not None
-    recipe = pretraining.checked(config, record["config"]) if pretrains else None
-    source = source_weights(config, recipe, run) if from_source and shared is not None else None
-    # built now as well as below, so that whatever is wrong with it is found before a source trains for hours
+    recipe = source = None
+    if from_source and config.source.pretrain is not None:
+        recipe = pretraining.checked(config, record["config"])
+    at_hand = shared is not None or (recipe is not None and results.is_finished(results.folder(recipe)))
+    if from_source and at_hand:
+        source = source_weights(config, recipe, run)
+        if shared is None:
+            backbone_weights.load(backbone, source)
+    # where the source is not at hand it is built again below; whatever is wrong is found before that trains for hours
     module = assembled(source)
     measured = (*(module.measured if parts.val is not None else ()), *watching.appraiser.measured)
     watching.keep.check(measured if not is_oracle(watching.keep.rule) else module.tested)
@@ -134,7 +139,7 @@ def prepared(
     diagnostics.check(module, data)
     mixes = bool(config.get("augmentation") and config.augmentation.batch)
     dp_sgd.check(module, data, trainer, mixes)
-    if recipe is not None and not results.is_finished(results.folder(recipe)):
+    if recipe is not None and not at_hand:
         data.decode(*PARTS)
         rehearse(module, data)
     if held not in common.described:
@@ -142,7 +147,7 @@ def prepared(
 
     before = time.perf_counter()
     exam = membership = None
-    if from_source and shared is None:
+    if from_source and not at_hand:
         source = source_weights(config, recipe, run)
         backbone_weights.load(backbone, source)
     if source is not None and recipe is not None and watching.watch.examines:
@@ -153,7 +158,7 @@ def prepared(
     common.nets[known] = backbone
     # pretraining has a record of its own, and the exam is set once for all runs of a source
     record["cost"]["seconds"] = before - time.perf_counter()
-    if source is not None and shared is None:
+    if from_source and not at_hand:
         module = assembled(source)
     taught = [str(Path(one.folder) / results.SELECTED) for one in strategy.teachers.values() if one.folder is not None]
     on_cpu = trainer.strategy.root_device.type == "cpu"

@@ -61,17 +61,16 @@ def _written(config: DictConfig, folder: Path, company: Company, pause_at: int |
             ready = prepared(taken, folder, tracker, record, run, company=company)
             record["cost"]["seconds"] += searched
             ready.trainer.logger = tracker.start(ready.card())
-            _carry_out(ready, company, joining.bare(taken, pause_at), pause_at)
+            _carry_out(ready, company, pause_at)
         return record
 
 
-def _carry_out(ready: Run, company: Company, others: DictConfig, pause_at: int | None) -> None:
+def _carry_out(ready: Run, company: Company, pause_at: int | None) -> None:
     """Train, or solve, and measure.
 
     Args:
         ready: the run.
         company: other processes that train in it.
-        others: its config as they have it.
         pause_at: epochs after which it pauses; None: it goes to its end.
 
     Raises:
@@ -80,7 +79,8 @@ def _carry_out(ready: Run, company: Company, others: DictConfig, pause_at: int |
     scored, solver = None, ready.module.strategy.solver
     try:
         if solver is None:
-            company.call(others, ready.folder)
+            if company.environment is not None:
+                company.call(joining.bare(ready.config, pause_at), ready.folder)
             with company.together():
                 ended = _fitted(ready, pause_at)
             if not ended:

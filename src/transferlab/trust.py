@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from hydra.utils import get_object
@@ -57,12 +58,18 @@ def check_located_targets(config: Any) -> None:
     allowed = (*TRUSTED, *_trusted_by_user())
     for key, target in _targets(config):
         try:
-            found = get_object(target)
+            real = _real(target)
         except Exception as error:
             raise InputError(f"{key}={target} names nothing that can be imported: {error}") from error
-        real = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
         if not _lies_in(real, allowed):
             raise _refusal(key, target, f", which is {real},", allowed)
+
+
+@cache
+def _real(target: str) -> str:
+    """The name under which what is found under a name was defined."""
+    found = get_object(target)
+    return f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
 
 
 def _refusal(key: str, target: str, real: str, allowed: Sequence[str]) -> InputError:
