@@ -1,8 +1,11 @@
+import gc
 import subprocess
 import sys
 
 import pytest
 import torch
+
+from transferlab import jobs
 
 # a process of its own: one that holds gigabytes, like that of all tests, may take 400 MiB from what it freed before
 TWO_RUNS = """
@@ -27,3 +30,18 @@ def test_the_peak_of_memory_is_that_of_the_run_not_of_the_process():
     before, during, after = map(int, printed.split())
     assert during - before > 350 * MEBIBYTE
     assert after < during - 300 * MEBIBYTE
+
+
+def test_what_is_imported_for_runs_is_looked_at_for_garbage_once(monkeypatch):
+    monkeypatch.delitem(sys.modules, "transferlab.train", raising=False)
+    meanwhile = []
+    monkeypatch.setattr(jobs.importlib, "import_module", lambda name: meanwhile.append((name, gc.get_threshold()[2])))
+    before = gc.get_threshold()
+    try:
+        jobs.load()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+    assert gc.get_threshold() == before
+    ((name, old),) = meanwhile
+    assert name == "transferlab.train" and old > 1000 * before[2]
