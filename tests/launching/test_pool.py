@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,25 @@ def test_a_task_may_be_added_while_others_are_done() -> None:
                 tasks.append("a")
             last = message
     assert last == "A"
+
+
+def test_tasks_are_done_while_others_are_still_made() -> None:
+    heard: list[object] = []
+
+    def made() -> Iterator[str]:
+        for task in "abcde":
+            until = time.monotonic() + 60
+            while task == "e" and "A" not in heard and time.monotonic() < until:
+                yield "more"
+                time.sleep(0.1)
+            yield task
+
+    with Pool(2, work) as pool:
+        for _, message in pool.told(deque(["dies"]), made()):
+            heard.append(message.how if isinstance(message, Died) else message)
+    assert heard.count("its process was ended by SIGKILL (was memory short?)") == 1
+    assert {"A", "B", "C", "D", "E"} < set(heard)
+    assert "A" in heard[: heard.index("E")]
 
 
 def test_one_that_dies_between_two_tasks_costs_the_next_alone() -> None:

@@ -1,7 +1,8 @@
 """`hydra/launcher=joblib`: the jobs of a sweep in several processes of this machine."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, configure_log, env_override, setup_globals
@@ -38,17 +39,18 @@ class ProcessesLauncher(Launcher):
 
         setup_globals()
         configs = composed(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        configure_log(configs[0].hydra.job_logging, configs[0].hydra.verbose)
+        first = next(configs)
+        configure_log(first.hydra.job_logging, first.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        size = min(_size(self.n_jobs, usable_cores()), len(configs))
-        each = -(-len(configs) // size) if self.together else 1
-        tasks: deque[Sequence[DictConfig]] = deque()
-        tasks.extend(configs[first : first + each] for first in range(0, len(configs), each))
+        size = min(_size(self.n_jobs, usable_cores()), len(job_overrides))
+        each = -(-len(job_overrides) // size) if self.together else 1
+        coming = _shares(chain([first], configs), each)
         shared = {"OMP_NUM_THREADS": threads(usable_cores() // size), progress.AT_ONCE: str(size)}
         work = Jobs(self.hydra_context, self.task_function, aloud=False)
         heard = Hearing()
+        tasks: deque[Sequence[DictConfig]] = deque()
         with env_override(shared), Pool(size, work) as pool:
-            for task, message in pool.told(tasks):
+            for task, message in pool.told(tasks, coming):
                 if isinstance(message, Died):
                     lost, spared = heard.divided(task)
                     heard.lose(lost, message)
@@ -57,6 +59,12 @@ class ProcessesLauncher(Launcher):
                     heard.hear(task, message)
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return heard.returned()
+
+
+def _shares(configs: Iterator[DictConfig], each: int) -> Iterator[list[DictConfig]]:
+    """So many jobs at a time."""
+    while share := list(islice(configs, each)):
+        yield share
 
 
 def _size(n_jobs: int, cores: int) -> int:

@@ -46,7 +46,7 @@ class RayLauncher(Launcher):
             raise InputError(f"hydra.launcher.runs_per_task={self.runs_per_task}: a whole number from 1 on")
         ray = library("ray", "hydra/launcher=ray hands jobs to Ray", "ray")
         setup_globals()
-        configs = composed(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        configs = list(composed(self.hydra_context, self.config, job_overrides, initial_job_idx))
         configure_log(configs[0].hydra.job_logging, configs[0].hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         each = self.runs_per_task

@@ -65,7 +65,7 @@ class SlurmLauncher(Launcher):
 
         submitit = library("submitit", f"hydra/launcher=slurm hands jobs to {self.cluster} by submitit", "slurm")
         setup_globals()
-        configs = composed(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        configs = list(composed(self.hydra_context, self.config, job_overrides, initial_job_idx))
         configure_log(configs[0].hydra.job_logging, configs[0].hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         again = {"slurm_max_num_timeout": self.max_num_timeout}

@@ -21,7 +21,7 @@ class VectorizedLauncher(BasicLauncher):
 
         assert self.hydra_context is not None and self.config is not None
         setup_globals()
-        configs = composed(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        configs = list(composed(self.hydra_context, self.config, job_overrides, initial_job_idx))
         known = HydraConfig.instance().cfg
         configure_log(configs[0].hydra.job_logging, configs[0].hydra.verbose)
         try:

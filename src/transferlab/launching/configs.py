@@ -11,7 +11,7 @@ from transferlab.expanding import settled
 
 def composed(
     context: HydraContext, master: DictConfig, job_overrides: Sequence[Sequence[str]], first: int
-) -> list[DictConfig]:
+) -> Iterator[DictConfig]:
     """The config of each job of a batch, with its `hydra` section.
 
     Args:
@@ -20,15 +20,13 @@ def composed(
         job_overrides: of each job.
         first: the number of the first.
     """
-    configs = []
     for number, words in enumerate(job_overrides, first):
         config = context.config_loader.load_sweep_config(master, list(words))
         with open_dict(config):
             config.hydra.job.id = number
             config.hydra.job.num = number
             config.hydra.runtime.output_dir = str(master.hydra.sweep.dir)
-        configs.append(config)
-    return configs
+        yield config
 
 
 def alone(configs: Sequence[DictConfig]) -> Iterator[DictConfig]:

@@ -5,9 +5,10 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -72,19 +73,28 @@ class Pool(Generic[Task]):
                 worker.process.kill()
                 worker.process.join()
 
-    def told(self, tasks: deque[Task]) -> Iterator[tuple[Task, Any]]:
+    def told(self, tasks: deque[Task], more: Iterable[Task] = ()) -> Iterator[tuple[Task, Any]]:
         """Do tasks until there are no more; some may be added meanwhile.
+
+        Args:
+            tasks: that are there.
+            more: that are still to be made, one by one, while processes do those that are there.
 
         Yields:
             A task and something told of it, in the order in which it comes; `Died` where nothing will be any more.
         """
-        while tasks or any(worker.task is not None for worker in self._workers):
+        coming = iter(more)
+        while True:
             while tasks and (worker := self._idle()) is not None:
                 worker.task = tasks.popleft()
                 with suppress(OSError):  # it died while idle, which is seen below
                     worker.connection.send(worker.task)
+            made = list(islice(coming, 1))
+            tasks.extend(made)
             busy = [worker for worker in self._workers if worker.task is not None]
-            ready = wait([worker.connection for worker in busy], _GLANCE)
+            if not tasks and not busy:
+                return
+            ready = wait([worker.connection for worker in busy], 0.0 if made else _GLANCE)
             for worker in busy:
                 if worker.connection in ready:
                     yield from self._heard(worker)
