@@ -53,7 +53,8 @@ def config_of(config: DictConfig, written: Mapping[str, Any] | None = None) -> D
     pretraining = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*_PARTS, *_ELSEWHERE)])
     with open_dict(pretraining):
         # a recipe from before there was augmentation has none
-        pretraining.merge_with({key: recipe[key] for key in _PARTS if key in recipe})
+        for key in (key for key in _PARTS if key in recipe):
+            pretraining[key] = recipe[key]
         pretraining.source = {"weights": None, "data": None, "pretrain": None}
         pretraining.study = STUDY
         pretraining.oracle = False

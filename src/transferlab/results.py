@@ -157,6 +157,12 @@ def write(run: Path, record: Mapping[str, Any]) -> None:
     write_text(run / "run.json", json.dumps(_finite(withheld.hidden(record)), indent=1, allow_nan=False) + "\n")
 
 
+class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
+    """OmegaConf's, but written in C where PyYAML was built with it."""
+
+    yaml_representers = get_omega_conf_dumper().yaml_representers
+
+
 def write_config(run: Path, config: Mapping[str, Any]) -> None:
     """Write `config.yaml`, which `transferlab train --config-dir <run> --config-name config` runs again.
 
@@ -166,7 +172,7 @@ def write_config(run: Path, config: Mapping[str, Any]) -> None:
     """
     plain = {"defaults": _HYDRA_DEFAULTS, **config}
     # as OmegaConf.to_yaml, which would make a config of it first: that takes longer than all else
-    text = yaml.dump(plain, Dumper=get_omega_conf_dumper(), allow_unicode=True, sort_keys=False)
+    text = yaml.dump(plain, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
     write_text(run / "config.yaml", text)
 
 

@@ -40,10 +40,7 @@ def check_targets(config: Any, of_hydra: bool = False) -> None:
     Raises:
         InputError: with the key, the target and how to trust it.
     """
-    allowed = (*TRUSTED, *_trusted_by_user(), *(_OF_HYDRA if of_hydra else ()))
-    for key, target in _targets(config):
-        if not _lies_in(target, allowed):
-            raise _refusal(key, target, "", allowed)
+    _checked(config, (*TRUSTED, *_trusted_by_user(), *(_OF_HYDRA if of_hydra else ())))
 
 
 def check_located_targets(config: Any) -> None:
@@ -54,15 +51,23 @@ def check_located_targets(config: Any) -> None:
     Raises:
         InputError: as `check_targets`, or because nothing is found under a name.
     """
-    check_targets(config)
     allowed = (*TRUSTED, *_trusted_by_user())
-    for key, target in _targets(config):
+    for key, target in _checked(config, allowed):
         try:
             real = _real(target)
         except Exception as error:
             raise InputError(f"{key}={target} names nothing that can be imported: {error}") from error
         if not _lies_in(real, allowed):
             raise _refusal(key, target, f", which is {real},", allowed)
+
+
+def _checked(config: Any, allowed: Sequence[str]) -> list[tuple[str, str]]:
+    """Key and value of every `_target_` in a config, whose names all lie in packages that are allowed."""
+    found = list(_targets(config))
+    for key, target in found:
+        if not _lies_in(target, allowed):
+            raise _refusal(key, target, "", allowed)
+    return found
 
 
 @cache
