@@ -12,35 +12,25 @@ from omegaconf import DictConfig
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from transferlab import agent, building, dp_sgd, feeding, pretraining, results, runtime, teaching
-from transferlab.acting import Anchored, Averager, Listening, Studies
-from transferlab.appraising import Appraiser
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.data import duplicates
 from transferlab.data.parts import Parts, describe, sizes
 from transferlab.data.samples import Splits
 from transferlab.data.sets import PARTS
-from transferlab.diagnostics.watch import Watch
 from transferlab.errors import DivergedError, InputError, unknown
 from transferlab.fitting import rehearse
-from transferlab.flops import Flops
 from transferlab.fusing import fused
-from transferlab.history import History, KeepSelected
 from transferlab.module import TransferModule, start_random_state
-from transferlab.oracle import Oracle
-from transferlab.partials import settled
 from transferlab.processes.base import Company
 from transferlab.processes.counting import check_divided
-from transferlab.pruning import pruner
 from transferlab.results import Record
-from transferlab.scoring import Tested
 from transferlab.selection.rules import Rule, Unseen, is_oracle, name
-from transferlab.selection.settings import Rules
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tracking import Tracker
-from transferlab.training import Run, Watching
-from transferlab.unchanged import Unchanged
+from transferlab.training import Run
+from transferlab.watching import watching
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -108,8 +98,8 @@ def prepared(
     backbone = shared or building.net(config, task)
     diagnostics = common.setting(building.diagnostics, config, whole.get("diagnostics"))
     rules = common.setting(building.rules, config, whole.get("rules"), whole["target"].get("label_space"))
-    watching = _watching(config, whole, folder, strategy, parts, task, diagnostics.watch, rules, from_source)
-    trainer = building.trainer(config, folder / results.RESUME, watching.callbacks, others)
+    watched = watching(config, whole, folder, strategy, parts, task, diagnostics.watch, rules, from_source)
+    trainer = building.trainer(config, folder / results.RESUME, watched.callbacks, others)
 
     input = common.setting(building.inputs, config, whole["backbone"]["input"])
 
@@ -128,14 +118,14 @@ def prepared(
             backbone_weights.load(backbone, source)
     # where the source is not at hand it is built again below; whatever is wrong is found before that trains for hours
     module = assembled(source)
-    measured = (*(module.measured if parts.val is not None else ()), *watching.appraiser.measured)
-    watching.keep.check(measured if not is_oracle(watching.keep.rule) else module.tested)
+    measured = (*(module.measured if parts.val is not None else ()), *watched.appraiser.measured)
+    watched.keep.check(measured if not is_oracle(watched.keep.rule) else module.tested)
     if f"val/{task.metric}" not in module.measured:
         raise unknown("task.metric", task.metric, [name.removeprefix("val/") for name in module.measured])
     data = feeding.batches(config, parts, source_data, strategy, task, input)
-    watching.appraiser.check(data, task)
+    watched.appraiser.check(data, task)
     if strategy.interpolation is not None and strategy.interpolation.alpha is None:
-        _check_validates(watching.keep.rule)
+        _check_validates(watched.keep.rule)
     diagnostics.check(module, data)
     mixes = bool(config.get("augmentation") and config.augmentation.batch)
     dp_sgd.check(module, data, trainer, mixes)
@@ -150,7 +140,7 @@ def prepared(
     if from_source and not at_hand:
         source = source_weights(config, recipe, run)
         backbone_weights.load(backbone, source)
-    if source is not None and recipe is not None and watching.watch.examines:
+    if source is not None and recipe is not None and watched.watch.examines:
         exam = teaching.exam(recipe, Path(source), backbone, data, task.dense)
     if source is not None and recipe is not None and diagnostics.privacy:
         asked = (recipe, Path(source), backbone, data, task.dense)
@@ -176,46 +166,9 @@ def prepared(
         "source_sizes": sizes(source_data),
         "source_duplicates": duplicates,
     }
-    record["history"] = watching.history.rows
-    module.beside = watching.unchanged.read
-    return Run(config, folder, record, tracker, parts, module, data, trainer, watching, diagnostics, exam, membership)
-
-
-def _watching(
-    config: DictConfig,
-    whole: Mapping[str, Any],
-    folder: Path,
-    strategy: Strategy,
-    parts: Parts,
-    task: Task,
-    watch: Callable[[History, bool, bool], Watch],
-    rules: Rules,
-    from_source: bool,
-) -> Watching:
-    history, flops, unchanged = History(), Flops(), Unchanged(folder)
-    cache = building.cache(config, whole, flops)
-    rule: Rule = settled(building.build(config.selection))
-    oracle = None
-    if config.get("oracle") or is_oracle(rule):
-        oracle = Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start)
-    beside = oracle.latest if oracle is not None and is_oracle(rule) else dict
-    keep = KeepSelected(rule, history, folder / results.KEPT, unchanged, beside)
-    return Watching(
-        studies=Studies(),
-        anchored=Anchored(strategy.interpolation),
-        history=history,
-        cache=cache,
-        listening=Listening(strategy.freezing, lambda: history.rows),
-        watch=watch(history, from_source, config.source.pretrain is not None),
-        unchanged=unchanged,
-        appraiser=Appraiser(rules, rule, history, strategy.shares_classes, cache.match),
-        oracle=oracle,
-        keep=keep,
-        flops=flops,
-        tested=Tested(),
-        pruner=pruner(config, keep),
-        averager=Averager(strategy.averaging),
-    )
+    record["history"] = watched.history.rows
+    module.beside = watched.unchanged.read
+    return Run(config, folder, record, tracker, parts, module, data, trainer, watched, diagnostics, exam, membership)
 
 
 def _check_validates(rule: Rule) -> None:

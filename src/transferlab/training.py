@@ -6,76 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 
 from transferlab import dp_sgd, files, results
-from transferlab.acting import Anchored, Averager, Listening, Studies
-from transferlab.appraising import Appraiser
 from transferlab.data.module import TransferData
 from transferlab.data.parts import Parts
 from transferlab.diagnostics.forgetting import Exam
 from transferlab.diagnostics.privacy import Membership
 from transferlab.diagnostics.settings import Settings
-from transferlab.diagnostics.watch import Watch
-from transferlab.flops import Flops
-from transferlab.history import History, KeepSelected, save_merged, save_weights
+from transferlab.history import History, save_merged, save_weights
 from transferlab.module import TransferModule
-from transferlab.oracle import Oracle
-from transferlab.prefix.entering import PrefixCache
-from transferlab.pruning import Pruner
 from transferlab.record import of_axes, title
 from transferlab.results import Record
-from transferlab.scoring import Scored, Tested, looked_back, scores
+from transferlab.scoring import Scored, looked_back, scores
 from transferlab.tracking import RunCard, Tracker
-from transferlab.unchanged import Unchanged
+from transferlab.watching import Watching
 
 LAST = "last.pt"
-
-
-@dataclass(frozen=True)
-class Watching:
-    """What looks on while a run trains, and acts.
-
-    Attributes:
-        studies: lets losses see whole splits before the first step.
-        anchored: keeps weights to interpolate with.
-        history: keeps a row of each epoch.
-        cache: has batches enter behind frozen stages.
-        listening: tells a schedule what was measured.
-        watch: diagnostics.
-        unchanged: knows what no epoch has trained.
-        appraiser: scores each epoch by rules that see no target label.
-        oracle: scores the test split after each epoch; None: not asked for.
-        keep: keeps the weights of the epoch that the selection rule prefers.
-        flops: counts operations.
-        tested: keeps what the report is made of.
-        pruner: tells a search of each epoch; None: no search asked for the run.
-        averager: shows averaged weights.
-    """
-
-    studies: Studies
-    anchored: Anchored
-    history: History
-    cache: PrefixCache
-    listening: Listening
-    watch: Watch
-    unchanged: Unchanged
-    appraiser: Appraiser
-    oracle: Oracle | None
-    keep: KeepSelected
-    flops: Flops
-    tested: Tested
-    pruner: Pruner | None
-    averager: Averager
-
-    @property
-    def callbacks(self) -> list[Callback]:
-        """In the order in which they are to be called.
-
-        Those behind the history take no time of the fit's. The averager is last: what is measured at the end of an
-        epoch is measured of the average.
-        """
-        return [one for one in vars(self).values() if one is not None]
 
 
 @dataclass
