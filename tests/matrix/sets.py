@@ -145,7 +145,9 @@ def heard(task: str, folder: Path, rng: np.random.Generator) -> Set:
 
 def ratings(task: str, folder: Path, rng: np.random.Generator) -> Set:
     file = folder / "ratings.csv"
-    pairs = [(user, item) for user in range(6) for item in range(5)]
+    # every other pair, so that a source and a target may have all users and items in common and no pair
+    first = int(rng.integers(2))
+    pairs = [(user, item) for user in range(6) for item in range(5) if (user + item) % 2 == first]
     rows = [f"u{user},i{item},{int(rng.integers(1, 6))}" for user, item in pairs]
     file.write_text("\n".join(["user,item,rating", *rows]) + "\n")
     return Set("ratings", {"path": str(file)})
