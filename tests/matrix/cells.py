@@ -390,7 +390,7 @@ def command(cell: Cell, folder: Path, *more: str) -> list[str]:
     source = data(cell.family.kind, cell.task, folder / "source", 1) if adapts(cell.strategy) else made
     labels = ("target.labels=none",) if adapts(cell.strategy) else ()
     extra = EXTRA.get(cell.task, ())
-    carried = [f"source.pretrain.{one}" for one in extra] if node_of(cell.strategy).head == "source" else []
+    carried = [f"source.pretrain.{one}" for one in extra] if node_of(cell.strategy).get("head") == "source" else []
     return [
         *(f"backbone={cell.family.member}", *cell.family.overrides),
         *(f"task={cell.task}", f"strategy={cell.strategy}", *extra, *carried),
