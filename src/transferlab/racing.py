@@ -7,10 +7,6 @@ from functools import partial
 from math import isnan
 from pathlib import Path
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
-
 from transferlab import building, progress, results
 from transferlab.errors import PrunedError
 from transferlab.halving.brackets import Bracket
@@ -32,14 +28,11 @@ class Racing:
     """The races of one command.
 
     Args:
-        loader: of configs.
-        master: the command's config, with its `hydra` section.
-        launcher: runs jobs.
+        rounds: have the command's jobs done.
     """
 
-    def __init__(self, loader: ConfigLoader, master: DictConfig, launcher: Launcher) -> None:
-        self.loader, self.master = loader, master
-        self.rounds = Rounds(loader, master, launcher)
+    def __init__(self, rounds: Rounds) -> None:
+        self.rounds, self.loader, self.master = rounds, rounds.loader, rounds.master
 
     def carry_out(self, words: Sequence[str]) -> None:
         """Do all races, and then the runs on fresh seeds.

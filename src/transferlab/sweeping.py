@@ -4,10 +4,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
-
 from transferlab import progress
 from transferlab.ledger.plans import Planned
 from transferlab.rounds import Rounds, held, own
@@ -22,14 +18,11 @@ class Sweep:
     """The searches of one command.
 
     Args:
-        loader: of configs.
-        master: the command's config, with its `hydra` section.
-        launcher: runs jobs.
+        rounds: have the command's jobs done.
     """
 
-    def __init__(self, loader: ConfigLoader, master: DictConfig, launcher: Launcher) -> None:
-        self.loader, self.master = loader, master
-        self.rounds = Rounds(loader, master, launcher)
+    def __init__(self, rounds: Rounds) -> None:
+        self.rounds, self.loader, self.master = rounds, rounds.loader, rounds.master
 
     def carry_out(self, words: Sequence[str]) -> None:
         """Do all trials that are left, and then the runs on fresh seeds.

@@ -1,11 +1,14 @@
 """`hydra/sweeper=optuna` and `halving`: trials drawn by Optuna, candidates that race, for whatever launcher."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from transferlab.rounds import Rounds
 
 
 class SearchSweeper(Sweeper):
@@ -25,8 +28,13 @@ class SearchSweeper(Sweeper):
         """Carry out the searches of a command's overrides."""
         from transferlab.sweeping import Sweep
 
+        Sweep(self._rounds()).carry_out(arguments)
+
+    def _rounds(self) -> "Rounds":
+        from transferlab.rounds import Rounds
+
         assert self.hydra_context is not None and self.config is not None and self.launcher is not None
-        Sweep(self.hydra_context.config_loader, self.config, self.launcher).carry_out(arguments)
+        return Rounds(self.hydra_context.config_loader, self.config, self.launcher)
 
 
 class HalvingSweeper(SearchSweeper):
@@ -36,5 +44,4 @@ class HalvingSweeper(SearchSweeper):
         """Carry out the races of a command's overrides."""
         from transferlab.racing import Racing
 
-        assert self.hydra_context is not None and self.config is not None and self.launcher is not None
-        Racing(self.hydra_context.config_loader, self.config, self.launcher).carry_out(arguments)
+        Racing(self._rounds()).carry_out(arguments)
