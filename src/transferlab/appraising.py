@@ -185,14 +185,10 @@ def _in_places(
     task: Placed, backbone: Backbone, features: Any, outputs: Any, y: Tensor, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     logits, there = task.placed(features, outputs)
-    labels = torch.zeros(there.shape, dtype=torch.long) if hidden(y) else task.marks(y, outputs)
-    where = drawn(there & (labels.to(there.device) != UNKNOWN), PLACES, seed)
+    labels = torch.zeros_like(there, dtype=torch.long) if hidden(y) else task.marks(y, outputs)
+    where = drawn(there & (labels != UNKNOWN), PLACES, seed)
     vectors = task.vectors(backbone, features, outputs)
-    return (
-        vectors[where].float().cpu(),
-        logits[where].float().log_softmax(1).cpu(),
-        labels.to(there.device)[where].cpu(),
-    )
+    return vectors[where].float().cpu(), logits[where].float().log_softmax(1).cpu(), labels[where].cpu()
 
 
 def _imagined(count: int) -> tuple[Tensor, Tensor, Tensor]:
