@@ -3,7 +3,8 @@
 import copy
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, flag_override, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -39,6 +40,8 @@ from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.labels import fitted
 
+_CONVERT = "_convert_"
+
 
 def build(node: DictConfig, **extra: Any) -> Any:
     """Build what a config node names; its errors become a sentence with the node's key.
@@ -47,13 +50,32 @@ def build(node: DictConfig, **extra: Any) -> Any:
         InputError: from within, or because the node's values do not fit its target.
     """
     try:
-        return instantiate(node, _convert_="all", **extra)
+        with _converted(node):
+            return instantiate(node, **extra)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, InputError):
             raise cause from None
         what = f"{type(cause).__name__}: {cause}" if cause is not None else str(error).splitlines()[0]
         raise InputError(f"{node._get_full_key(None)}: {' '.join(what.split())}") from error
+
+
+@contextmanager
+def _converted(node: DictConfig) -> Iterator[None]:
+    """Within, the node says that its target is given plain lists and mappings: said beside it, it is copied again."""
+    if not node:  # null, of which nothing is built
+        yield
+        return
+    before = node.get(_CONVERT)
+    with flag_override(node, ["struct", "readonly"], False):
+        node[_CONVERT] = "all"
+        try:
+            yield
+        finally:
+            if before is None:
+                del node[_CONVERT]
+            else:
+                node[_CONVERT] = before
 
 
 def inputs(config: DictConfig) -> Input:

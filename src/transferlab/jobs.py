@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from transferlab.errors import DivergedError, InputError, PrunedError, plain
-from transferlab.expanding import completed
+from transferlab.expanding import completed, settled
 from transferlab.folders import shipped
 from transferlab.progress import Pace
 from transferlab.results import Record
@@ -21,7 +21,9 @@ from transferlab.withheld import hidden
 _log = logging.getLogger("transferlab")
 _pace = Pace()
 _failures: list[Exception] = []
+_tidied = False
 _ahead: dict[Path, Record | Exception] = {}  # runs that a launcher trained before their jobs
+_SELDOM = 10_000  # objects between two looks for garbage, which `tidy` takes away after each run
 _AGAIN = {"failed": "trying again: %s failed before", "pruned": "beginning again: a search broke off %s before"}
 _PARENT = "TRANSFERLAB_PARENT"  # the process that reports the failures of the jobs it ran itself
 
@@ -50,8 +52,19 @@ def load() -> None:
     try:
         importlib.import_module("transferlab.train")
     finally:
-        gc.set_threshold(young, middle, old)
+        gc.set_threshold(_SELDOM, middle, old)
     gc.freeze()
+
+
+def tidy() -> None:
+    """Let go of a run that is over, whose net and trainer know each other; what the first brought is there to stay."""
+    global _tidied
+    if _tidied:
+        gc.collect(1)  # Hydra keeps what it made of each job: to look at all of that every time would take longer
+        return
+    gc.collect()
+    gc.freeze()
+    _tidied = True
 
 
 def elsewhere() -> None:
@@ -102,7 +115,7 @@ def job(config: DictConfig) -> float | None:
     from transferlab import results
     from transferlab.search import trials
 
-    completed(config)
+    settled(completed(config))
     try:
         return _done(config)
     finally:
@@ -142,7 +155,8 @@ def _done(config: DictConfig) -> float | None:
         load()
         from transferlab.train import run
 
-        record = ahead or run(config)
+        record = ahead or run(config, folder)
+        tidy()
     except PrunedError as pruned:
         _pace.stop()
         _log.info("%s", _pace.line(number, f"{title(config)}: {pruned} ({folder})"))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -36,6 +37,9 @@ STATUSES = ("finished", "failed", "diverged", "pruned", "interrupted")
 _NOT_IDENTITY = ("study", "paths", "tracker", "workers", "twins", "pause_at", "cache")
 COMPUTING = ("allocator", "channels_last", "fused", "threads")
 """Keys of `trainer` that say how a run is computed, not what it is: they change its numbers by round-off at most."""
+# OmegaConf would parse words that ask for a path, wherever they are read
+_MARK = "\0"
+_MARKED = re.compile(f"{_MARK}([^{_MARK}]*){_MARK}")
 # A saved config is a primary config of its own; this is all of Hydra it needs.
 _HYDRA_DEFAULTS = ["hydra/house", "_self_"]
 
@@ -59,25 +63,36 @@ def _places(config: DictConfig) -> dict[str, Any]:
 
 
 def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
-    with _literal(config.paths):
+    with _marked(config.paths):
         plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return {str(key): _asking(value) for key, value in plain.items()}
 
 
 @contextmanager
-def _literal(paths: DictConfig) -> Iterator[None]:
-    """Within, each path stands for the words that would give it; a copy of the whole config would cost more."""
+def _marked(paths: DictConfig) -> Iterator[None]:
+    """Within, each path has its name between marks as its value; a copy of the whole config would cost more."""
     before = OmegaConf.to_container(paths)
     assert isinstance(before, dict)
     with flag_override(paths, ["struct", "readonly"], False):
         try:
             for key in before:
-                paths[key] = f"\\${{paths.{key!s}}}"
+                paths[key] = f"{_MARK}{key!s}{_MARK}"
             yield
         finally:
             for key, words in before.items():
                 paths[key] = words
+
+
+def _asking(value: Any) -> Any:
+    """What was read while paths were marked, with the words that ask for a path in place of its mark."""
+    if isinstance(value, dict):
+        return {key: _asking(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_asking(item) for item in value]
+    if isinstance(value, str) and _MARK in value:
+        return _MARKED.sub(r"${paths.\1}", value)
+    return value
 
 
 def run_id(config: DictConfig) -> str:

@@ -25,10 +25,14 @@ from transferlab.training import Run
 from transferlab.trust import check_located_targets
 
 
-def run(config: DictConfig) -> Record:
+def run(config: DictConfig, folder: Path | None = None) -> Record:
     """Do one run, or find it done: what is finished or diverged is returned, what was interrupted goes on.
 
     With `pause_at` it is left `interrupted` after so many epochs.
+
+    Args:
+        config: of the run.
+        folder: where it lies, if that is known.
 
     Raises:
         InputError: something the user can mend; the record then says `failed` and why.
@@ -38,7 +42,7 @@ def run(config: DictConfig) -> Record:
     check_located_targets(config)
     quiet()
     pause_at = _pause_at(config)
-    folder = results.folder(config)
+    folder = folder or results.folder(config)
     with joining.company(config.trainer, folder, beside) as company:
         if isinstance(company, Outside) and not company.is_first:
             return _served(company, folder)
