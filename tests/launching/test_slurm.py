@@ -26,7 +26,9 @@ def slurm() -> Iterator[None]:
     script = os.environ.get("TRANSFERLAB_SLURM_UP")
     started = script is not None and not answers()
     if started:
-        begun = subprocess.run(["bash", str(script), "up"], capture_output=True, text=True)
+        # without the threads of a test, which `nproc` would take for the machine's cores
+        whole = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        begun = subprocess.run(["bash", str(script), "up"], capture_output=True, text=True, env=whole)
         if begun.returncode != 0:
             pytest.skip(f"TRANSFERLAB_SLURM_UP={script} starts no Slurm: {begun.stderr.strip()[-200:]}")
     if not answers():
