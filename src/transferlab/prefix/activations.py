@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from transferlab.cache.packing import UncacheableError
 from transferlab.cache.segments import Shelf
 from transferlab.cache.store import Store
 from transferlab.data.rows import Rows
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.keys import Keys
 from transferlab.prefix.looking import Look
 from transferlab.values import Entered, Value
 
 _BATCH = 64
+_NUMBERS = 16 * 3 * 224 * 224
+"""Of a batch of images on the CPU at most: what stages make of more is new memory, and in no cache of the processor."""
 
 
 class Activations:
@@ -130,15 +134,23 @@ class Activations:
         self._shelves.pop((key, part))
 
     def _made(self, part: str, positions: Sequence[int], boundary: int, start: int) -> Iterator[tuple[Any, int]]:
+        size = self._batch()
         if start:
             shelf = self._shelf(self.key(start), part)
-            for first in range(0, len(positions), _BATCH):
-                batch = positions[first : first + _BATCH]
+            for first in range(0, len(positions), size):
+                batch = positions[first : first + size]
                 entered = Entered(*_valued(shelf.fetch(batch)), self.backbone.stages[start], 0.0)
                 yield self._passed(move_data_to_device(entered, self.inputs.device), boundary), len(batch)
             return
-        for x, y in self.inputs.batches(part, positions, _BATCH):
+        for x, y in self.inputs.batches(part, positions, size):
             yield self._passed(x, boundary), len(y)
+
+    def _batch(self) -> int:
+        """How many samples pass at once."""
+        taken = self.inputs.data.input
+        if self.inputs.device.type != "cpu" or not isinstance(taken, ArrayInput):
+            return _BATCH
+        return max(min(_BATCH, _NUMBERS // prod(taken.shape)), 1)
 
     @torch.no_grad()
     def _passed(self, x: Value | Entered, boundary: int) -> dict[str, Any]:
