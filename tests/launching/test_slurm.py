@@ -38,6 +38,7 @@ def slurm() -> Iterator[None]:
         pytest.skip(f"this Slurm starts no job: {tried.stderr.strip()[-200:]}")
     yield
     if started:
+        subprocess.run(["scancel", "--name=transferlab"], check=True)
         subprocess.run(["bash", str(script), "down"], check=True)
 
 
