@@ -48,7 +48,9 @@ def configs(composer: Composer, hydra: Sequence[str], jobs: Iterable[Sequence[st
         config = loader.load_sweep_config(master, list(one))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
-            HydraConfig.instance().set_config(config)
+            # a copy, as `set_config` makes, would take longer than all else here
+            HydraConfig.instance().cfg = config  # type: ignore[assignment]
+            settled(config)
             del config["hydra"]
         yield completed(config)
 
