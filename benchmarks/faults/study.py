@@ -2,7 +2,7 @@
 
     joblib  workers and the command itself get SIGKILL
     ray     likewise, under Ray
-    slurm   also jobs of Slurm get SIGKILL, or go back to the queue; needs a Slurm that answers, with accounting
+    slurm   also jobs of Slurm get SIGKILL, or go back to the queue; needs a Slurm that answers
 
 Half of the runs are L2-SP, half are linear probes whose activations are kept (fine-tuning under Slurm, where the
 probes of a job are trained together, to round-off). All start from one pretraining, which may be killed too. The same

@@ -155,7 +155,7 @@ def _done(config: DictConfig) -> float | None:
         load()
         from transferlab.train import run
 
-        record = ahead or run(config, folder)
+        record = ahead or run(config)
         tidy()
     except PrunedError as pruned:
         _pace.stop()

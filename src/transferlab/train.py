@@ -25,14 +25,10 @@ from transferlab.training import Run
 from transferlab.trust import check_located_targets
 
 
-def run(config: DictConfig, folder: Path | None = None) -> Record:
+def run(config: DictConfig) -> Record:
     """Do one run, or find it done: what is finished or diverged is returned, what was interrupted goes on.
 
     With `pause_at` it is left `interrupted` after so many epochs.
-
-    Args:
-        config: of the run.
-        folder: where it lies, if that is known.
 
     Raises:
         InputError: something the user can mend; the record then says `failed` and why.
@@ -42,7 +38,7 @@ def run(config: DictConfig, folder: Path | None = None) -> Record:
     check_located_targets(config)
     quiet()
     pause_at = _pause_at(config)
-    folder = folder or results.folder(config)
+    folder = results.folder(config)
     with joining.company(config.trainer, folder, beside) as company:
         if isinstance(company, Outside) and not company.is_first:
             return _served(company, folder)
