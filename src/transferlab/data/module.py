@@ -21,6 +21,7 @@ from transferlab.data.sets import NO_SOURCE, Sets
 from transferlab.data.turns import Training
 from transferlab.data.vault import hidden
 from transferlab.errors import InputError
+from transferlab.inputs.arrays import ArrayInput
 from transferlab.inputs.base import Input
 from transferlab.seeding import derive
 from transferlab.values import Entered, Value
@@ -29,7 +30,7 @@ Domain: TypeAlias = tuple[Value, Tensor]
 """Inputs x as the backbone takes them, and labels y (B, ...)."""
 
 EVALUATION_BATCH = 256
-"""Samples of a batch of validation or test."""
+"""Samples of a batch of validation or test at most."""
 
 
 class TransferData(LightningDataModule):
@@ -244,6 +245,13 @@ class TransferData(LightningDataModule):
         return Training(samples, self._augmentations[domain], derive(self.seed, "augmentation", domain), self._views)
 
     def _loader(self, samples: Samples, part: str) -> Loader:
-        sampler = InOrder(len(samples), EVALUATION_BATCH)
+        sampler = InOrder(len(samples), self._at_once())
         reading = fetching(samples, sampler, 0 if at_hand(samples) else self.workers)
         return Loader(reading, sampler, samples.y, partial(self._passed.get, part), training=False)
+
+    def _at_once(self) -> int:
+        """Samples of a batch of validation or test: of large images fewer on the CPU."""
+        on_cpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cpu"
+        return (
+            self.input.at_once(EVALUATION_BATCH) if on_cpu and isinstance(self.input, ArrayInput) else EVALUATION_BATCH
+        )

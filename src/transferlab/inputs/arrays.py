@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from transferlab.errors import InputError
 from transferlab.inputs.base import Shape
 from transferlab.values import Value
+
+_NUMBERS = 16 * 3 * 224 * 224
+"""Of a batch at most: what the first stages of a net make of more is new memory, and in no cache of the processor."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class ArrayInput:
     def kind(self) -> str:
         """Images or tables."""
         return "tables" if len(self.shape) == 1 else "images"
+
+    def at_once(self, most: int) -> int:
+        """How many samples pass a net at once on the CPU, `most` at most, where no gradient needs them together."""
+        return max(min(most, _NUMBERS // prod(self.shape)), 1)
 
     def normalised(self, x: Value) -> Tensor:
         """Scale uint8 to [0, 1] and normalise, on the device, where it arrived at a quarter of the bytes."""

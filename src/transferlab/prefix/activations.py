@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from math import prod
 from typing import Any
 
 import torch
@@ -21,8 +20,6 @@ from transferlab.prefix.looking import Look
 from transferlab.values import Entered, Value
 
 _BATCH = 64
-_NUMBERS = 16 * 3 * 224 * 224
-"""Of a batch of images on the CPU at most: what stages make of more is new memory, and in no cache of the processor."""
 
 
 class Activations:
@@ -148,9 +145,8 @@ class Activations:
     def _batch(self) -> int:
         """How many samples pass at once."""
         taken = self.inputs.data.input
-        if self.inputs.device.type != "cpu" or not isinstance(taken, ArrayInput):
-            return _BATCH
-        return max(min(_BATCH, _NUMBERS // prod(taken.shape)), 1)
+        on_cpu = self.inputs.device.type == "cpu"
+        return taken.at_once(_BATCH) if on_cpu and isinstance(taken, ArrayInput) else _BATCH
 
     @torch.no_grad()
     def _passed(self, x: Value | Entered, boundary: int) -> dict[str, Any]:
