@@ -7,8 +7,10 @@ import pytest
 from candidates import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive_logistic import Naive
 
 from transferlab.errors import InputError
+from transferlab.transferability import baselines
 from transferlab.transferability.baselines import neighbours_accuracy, probe_accuracy
 from transferlab.transferability.candidate import Candidate
 
@@ -45,6 +47,15 @@ def test_noise_has_the_accuracy_of_chance():
     noise = drawn(300, size=5, apart=0.0)
     assert abs(probe_accuracy(noise, penalty=1.0, folds=5) - 1 / 3) < 0.1
     assert abs(neighbours_accuracy(noise, neighbours=5) - 1 / 3) < 0.1
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_probe_is_right_as_often_as_one_whose_objective_is_written_out(classes, seed, monkeypatch):
+    one = drawn(36, size=2, classes=classes, seed=seed)
+    found = probe_accuracy(one, penalty=0.5, folds=3)
+    monkeypatch.setattr(baselines, "logistic", Naive)
+    assert found == pytest.approx(probe_accuracy(one, penalty=0.5, folds=3)) and 0 < found < 1
 
 
 @pytest.mark.parametrize("neighbours", [0, 24])

@@ -5,8 +5,10 @@ import pytest
 from candidates import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive_logistic import Naive
 
 from transferlab.errors import InputError
+from transferlab.transferability import proxy_a
 from transferlab.transferability.candidate import Candidate
 from transferlab.transferability.proxy_a import proxy_a_distance
 
@@ -38,6 +40,14 @@ def test_of_gaussians_it_comes_to_that_of_the_best_classifier():
     rng = np.random.default_rng(1)
     one = Candidate(rng.normal(size=(4000, 1)), source_features=rng.normal(size=(4000, 1)) + 1)
     assert proxy_a_distance(one, penalty=1.0, folds=5) == pytest.approx(0.766, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_that_of_a_classifier_whose_objective_is_written_out(seed, monkeypatch):
+    one = two(1.5, n=30, m=24, seed=seed)
+    found = proxy_a_distance(one, penalty=0.5, folds=3)
+    monkeypatch.setattr(proxy_a, "logistic", Naive)
+    assert found == pytest.approx(proxy_a_distance(one, penalty=0.5, folds=3)) and 0 < found < 2
 
 
 def test_fewer_samples_than_folds_are_a_sentence():

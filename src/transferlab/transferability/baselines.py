@@ -5,7 +5,7 @@ import numpy as np
 from transferlab.errors import InputError
 from transferlab.seeding import derive
 from transferlab.selection.logistic import logistic
-from transferlab.transferability.candidate import Candidate
+from transferlab.transferability.candidate import Array, Candidate, Labels
 
 
 def neighbours_accuracy(candidate: Candidate, *, neighbours: int) -> float:
@@ -59,9 +59,27 @@ def probe_accuracy(candidate: Candidate, *, penalty: float, folds: int) -> float
         raise InputError(
             f"score probe_accuracy: folds={folds}, and a class has {least} samples: lower folds, or take more"
         )
-    # sorted, so that the folds do not depend on the order of samples
-    order = np.lexsort((*candidate.features.T, y))
-    x, y = candidate.features[order], y[order]
+    x, y = in_order(candidate.features, y)
     cuts = StratifiedKFold(folds, shuffle=True, random_state=derive(0, "probe_accuracy")).split(x, y)
     right = sum((logistic(x[rest], y[rest], penalty).predict(x[held]) == y[held]).sum() for rest, held in cuts)
     return float(right / len(y))
+
+
+def in_order(x: Array, y: Labels) -> tuple[Array, Labels]:
+    """Samples and their classes, sorted so that neither how they came nor what the classes are called matters.
+
+    Of samples with equal features those come first whose class has the first samples.
+
+    Args:
+        x: (N, F).
+        y: 0 to C - 1, (N,).
+
+    Returns:
+        The same samples, and their classes numbered anew.
+    """
+    _, places = np.unique(x, axis=0, return_inverse=True)
+    places = places.reshape(-1)
+    names = sorted(range(int(y.max()) + 1), key=lambda one: np.sort(places[y == one]).tolist())
+    y = np.argsort(names)[y]
+    order = np.lexsort((y, places))
+    return x[order], y[order]
