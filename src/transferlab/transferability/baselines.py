@@ -29,7 +29,8 @@ def neighbours_accuracy(candidate: Candidate, *, neighbours: int) -> float:
     y = candidate.classes("neighbours_accuracy")
     if not 1 <= neighbours < len(y):
         raise InputError(f"score neighbours_accuracy: neighbours={neighbours}: from 1 to {len(y) - 1}, one less than N")
-    near = NearestNeighbors(n_neighbors=neighbours).fit(candidate.features).kneighbors(return_distance=False)
+    x, y = in_order(candidate.features, y)  # of neighbours that are equally far the first vote
+    near = NearestNeighbors(n_neighbors=neighbours).fit(x).kneighbors(return_distance=False)
     votes = np.zeros((len(y), int(y.max()) + 1))
     np.add.at(votes, (np.arange(len(y))[:, None], y[near]), 1)
     ahead = votes == votes.max(1, keepdims=True)
