@@ -169,8 +169,10 @@ def test_what_does_not_fit_is_named_and_left_out(here, capsys):
     assert "Left out: checkpoint on convnet" in capsys.readouterr().out
 
 
-def test_globs_name_what_they_match(here, capsys):
-    assert cli.main(["rank", *words("source=n*", "backbone=co*net,ml?", "study=globs", *FAST)]) == 0
+@pytest.mark.parametrize("globs", ["co*net,ml?", "[cm]*n*t,ml[op]"])
+def test_globs_name_what_they_match(here, globs, capsys):
+    shutil.rmtree("runs/globs", ignore_errors=True)
+    assert cli.main(["rank", *words("source=n*", f"backbone={globs}", "study=globs", *FAST)]) == 0
     assert "globs/ranking" in capsys.readouterr().out.replace("\n", "")
     with next(Path("runs/globs").glob("ranking/*/ranking.csv")).open() as file:
         names = {(row["source"], row["backbone"]) for row in csv.DictReader(file)}
@@ -183,6 +185,9 @@ def test_globs_name_what_they_match(here, capsys):
         ("source=nonne", "there is no source 'nonne'; did you mean 'none'?"),
         ("backbone=vgg99*", "there is no backbone 'vgg99*'"),
         ("by=logmee", "there is no score (by) 'logmee'; did you mean 'logme'?"),
+        ("by=task2vec_distance", "by=task2vec_distance: set task2vec=100"),
+        ("by=linear_cka", "by=linear_cka: set reference=SOURCE/BACKBONE"),
+        ("backbone=[convnet]", "there is no backbone '[convnet]'"),
         ("scores=logme,lep", "there is no scores 'lep'; did you mean 'leep'?"),
         ("intervals=x", "there is no intervals 'x'"),
         ("samples=1", "samples=1: at least 2"),

@@ -11,7 +11,7 @@ from itertools import product
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from transferlab.composing import Composer, is_listed, values
+from transferlab.composing import Composer, is_listed, quoted, values
 from transferlab.errors import InputError, unknown
 
 _AXES = ("source", "backbone")
@@ -43,6 +43,15 @@ class Settings:
             )
         if self.bootstrap < 0 or self.bootstrap == 1:
             raise InputError(f"bootstrap={self.bootstrap}: 0, or at least 2 draws")
+
+    @property
+    def off(self) -> dict[str, str]:
+        """The scores that need a setting which is not made, and what to set."""
+        remedies = {
+            "linear_cka": "" if self.reference else "set reference=SOURCE/BACKBONE, one of the candidates",
+            "task2vec_distance": "" if self.task2vec else "set task2vec=100, or how many samples it may take",
+        }
+        return {name: remedy for name, remedy in remedies.items() if remedy}
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def read(words: Sequence[str], config_dir: str | None = None) -> Asked:
         InputError: a word is wrong, a glob matches nothing, or no candidate can be composed.
     """
     with Composer("rank", config_dir) as composer:
-        parsed = composer.parse(_whole(composer.parse(words)))
+        parsed = composer.parse(_whole(composer.parse([_bracketed(word) for word in words])))
         rest = [one for one in parsed if one.key_or_group not in _AXES]
         _check_single(rest)
         named = {axis: _options(composer, axis, parsed) for axis in _AXES}
@@ -167,6 +176,12 @@ def _fitting(composer: Composer, overrides: Sequence[Override], source: str, bac
         return isinstance(node, DictConfig) and name in list(node)  # `in` the node itself is false of ???
 
     return [str(one.input_line) for one in overrides if one not in below or has(one.key_or_group)]
+
+
+def _bracketed(word: str) -> str:
+    """A word in which globs of an axis have brackets, as one value, since Hydra reads brackets as a list."""
+    key, _, globs = word.partition("=")
+    return f"{key}={quoted(globs)}" if key in _AXES and "[" in globs and globs[0] not in "\"'" else word
 
 
 def _whole(overrides: Iterable[Override]) -> list[str]:

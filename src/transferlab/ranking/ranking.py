@@ -137,6 +137,8 @@ def _functions(asked: Asked) -> dict[str, Score]:
     names = chosen("scores", settings.scores, map(str, asked.functions))
     if settings.by not in names:
         raise unknown("score (by)", settings.by, names)
+    if settings.by in settings.off:
+        raise InputError(f"by={settings.by}: {settings.off[settings.by]}")
     return {name: building.build(asked.functions[name]) for name in names}
 
 

@@ -151,13 +151,9 @@ def markdown(ranking: Ranking) -> str:
 
 def _said(ranking: Ranking) -> list[str]:
     """What is missing, and why; scores that lack the same are named together."""
-    remedies = {
-        "linear_cka": "" if ranking.settings.reference else "set reference=SOURCE/BACKBONE, one of the candidates",
-        "task2vec_distance": "" if ranking.settings.task2vec else "set task2vec=100, or how many samples it may take",
-    }
     reasons: dict[str, list[str]] = {}
     for name, why in ranking.missing.items():
-        reasons.setdefault(remedies.get(name) or why.removeprefix(f"score {name} "), []).append(name)
+        reasons.setdefault(ranking.settings.off.get(name) or why.removeprefix(f"score {name} "), []).append(name)
     lines = [f"No {', '.join(names)}: {why}" for why, names in reasons.items()]
     return [*lines, *(f"Left out: {one.source} on {one.backbone}: {one.reason}" for one in ranking.left_out)]
 
