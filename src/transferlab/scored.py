@@ -16,7 +16,7 @@ SCHEMA = 1
 def identity(said: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits of the hash of what makes a ranking what it is, in whatever order its candidates came."""
     candidates = sorted(json.dumps(row["config"], sort_keys=True) for row in said["rows"])
-    text = json.dumps([candidates, said["settings"]], sort_keys=True)
+    text = json.dumps([candidates, said["settings"], said["functions"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

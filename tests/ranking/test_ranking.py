@@ -220,6 +220,14 @@ def test_a_ranking_is_found_by_its_names(here):
     assert scores_of(Path("runs"), "npz", "mlp", "npz") == scores(said)["npz", "mlp"]
 
 
+def test_other_settings_of_a_score_are_another_ranking(here):
+    said = [
+        ranked(one, "source=none", "bootstrap=0", "scores=logme,gbc", f"score.gbc.covariance={one}")
+        for one in ("spherical", "diagonal")
+    ]
+    assert len({one["folder"].name for one in said}) == 2
+
+
 @pytest.mark.slow
 def test_files_say_the_same(here):
     said = ranked("files", "source=npz,none", "bootstrap=20", "scores=logme,gbc", "tracker=wandb")
