@@ -48,9 +48,7 @@ def configs(composer: Composer, hydra: Sequence[str], jobs: Iterable[Sequence[st
         config = loader.load_sweep_config(master, list(one))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
-            # a copy, as `set_config` makes, would take longer than all else here
-            HydraConfig.instance().cfg = config  # type: ignore[assignment]
-            settled(config)
+            HydraConfig.instance().set_config(config)
             del config["hydra"]
         yield completed(config)
 
