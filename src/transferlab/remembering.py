@@ -4,12 +4,13 @@ import copy
 import pickle
 import sys
 import time
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from itertools import compress
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.config_repository import ConfigRepository, IConfigRepository
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -55,12 +56,11 @@ class RememberingLoader(ConfigLoaderImpl):
         super().__init__(config_search_path)
         self.repository = Repository(config_search_path)
         self._composed: dict[tuple[Any, ...], bytes] = {}
-        self._repositories: dict[tuple[str | None, ...], _Groups] = {}
-        self._words: dict[str, Override] = {}
+        self._known_groups: dict[tuple[str | None, ...], Callable[[str], bool]] = {}
         self.expect(0)
 
     def __getstate__(self) -> dict[str, Any]:  # a launcher of processes sends a loader with every job
-        return {**self.__dict__, "_composed": {}, "_repositories": {}, "_words": {}}
+        return {**self.__dict__, "_composed": {}, "_known_groups": {}}
 
     def expect(self, jobs: int) -> None:
         """Count from here."""
@@ -82,12 +82,12 @@ class RememberingLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        parsed = [self._override(word) for word in overrides]
+        parsed = [_override(word) for word in overrides]
         told = [override for override in parsed if override.key_or_group == TRIAL]
         hydras = [override for override in parsed if override.is_hydra_override() and override not in told]
         ours = [override for override in parsed if not override.is_hydra_override()]
-        repository = self._repository(config_name, [str(override.input_line) for override in hydras])
-        alone = [repository.is_single(override) for override in ours]
+        is_group = self._groups(config_name, [str(override.input_line) for override in hydras])
+        alone = [_is_single(override, is_group) for override in ours]
         single = list(compress(ours, alone))
         # Hydra's own first, as in every job of a multirun, wherever they were written in the command
         rest = [*hydras, *(override for override, one in zip(ours, alone, strict=True) if not one)]
@@ -102,33 +102,26 @@ class RememberingLoader(ConfigLoaderImpl):
         self._apply_overrides_to_config([*single, *told], config)
         return _told(config, ours)
 
-    def _override(self, word: str) -> Override:
-        """What a word of a command says, which is read once: jobs have most of their words in common."""
-        if word not in self._words:
-            if len(self._words) >= _MOST_WORDS:
-                self._words.clear()
-            self._words[word] = OverridesParser.create().parse_overrides([word])[0]
-        return self._words[word]
-
-    def _repository(self, config_name: str | None, hydras: list[str]) -> "_Groups":
-        """Where configs lie; Hydra's own overrides may name more folders."""
+    def _groups(self, config_name: str | None, hydras: list[str]) -> Callable[[str], bool]:
+        """Which groups there are where configs lie; Hydra's own overrides may name more folders."""
         key = (config_name, *hydras)
-        if key not in self._repositories:
-            self._repositories[key] = _Groups(self._parse_overrides_and_create_caching_repo(config_name, hydras)[1])
-        return self._repositories[key]
+        if key not in self._known_groups:
+            repository = self._parse_overrides_and_create_caching_repo(config_name, hydras)[1]
+            self._known_groups[key] = cache(repository.group_exists)
+        return self._known_groups[key]
 
 
-class _Groups:
-    """Which groups there are where configs lie, each looked for once."""
+@lru_cache(_MOST_WORDS)
+def _override(word: str) -> Override:
+    """What a word of a command says, which is read once: jobs have most of their words in common."""
+    return OverridesParser.create().parse_overrides([word])[0]
 
-    def __init__(self, repository: IConfigRepository) -> None:
-        self._exists = cache(repository.group_exists)
 
-    def is_single(self, override: Override) -> bool:
-        """Whether it sets a value in what was composed, and neither chooses a group's option nor has several values."""
-        if override.is_sweep_override():
-            return False
-        return isinstance(override.value(), dict) or not self._exists(override.key_or_group)
+def _is_single(override: Override, is_group: Callable[[str], bool]) -> bool:
+    """Whether it sets a value in what was composed, and neither chooses a group's option nor has several values."""
+    if override.is_sweep_override():
+        return False
+    return isinstance(override.value(), dict) or not is_group(override.key_or_group)
 
 
 def _told(config: DictConfig, overrides: list[Override]) -> DictConfig:
