@@ -1,5 +1,6 @@
 """How a run is computed changes its numbers by round-off at most, alike every time, and is none of what it is."""
 
+import contextlib
 import copy
 import json
 import subprocess
@@ -11,6 +12,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch import nn
+from torch.utils import deterministic
 
 from transferlab import cli, pretraining, results, runtime
 from transferlab.backbones import torchvision
@@ -19,6 +21,7 @@ from transferlab.backbones.timm import named
 from transferlab.composing import Composer
 from transferlab.errors import InputError
 from transferlab.inputs.arrays import ArrayInput
+from transferlab.module import TransferModule
 
 INPUT = ArrayInput.of(3, 32, 32)
 NETS = {
@@ -101,6 +104,31 @@ def test_tunables_of_something_else_are_no_word_about_the_allocator(fake, monkey
 def test_another_allocator_is_left_alone(fake, monkeypatch):
     monkeypatch.setattr(runtime, "_glibc", lambda: None)
     assert runtime.allocator("auto") == "system"
+
+
+def test_a_run_leaves_new_memory_unfilled_and_gives_the_setting_back(tmp_path, monkeypatch):
+    seen = []
+    step = TransferModule.training_step
+
+    def noted(*given):
+        seen.append((torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory))
+        return step(*given)
+
+    monkeypatch.setattr(TransferModule, "training_step", noted)
+    assert deterministic.fill_uninitialized_memory
+    _, unfilled = run(tmp_path, "unfilled")
+    assert set(seen) == {(True, False)} and deterministic.fill_uninitialized_memory
+    monkeypatch.setattr(runtime, "unfilled", contextlib.nullcontext)
+    _, filled = run(tmp_path, "filled")
+    assert seen[-1] == (True, True)
+    assert all(torch.equal(value, filled[key]) for key, value in unfilled.items())
+
+
+def test_a_run_that_fails_gives_the_setting_back_too():
+    with contextlib.suppress(InputError), runtime.unfilled():
+        assert not deterministic.fill_uninitialized_memory
+        raise InputError("failed")
+    assert deterministic.fill_uninitialized_memory
 
 
 FAULTS = """

@@ -63,7 +63,7 @@ def computing(config: DictConfig, record: Record) -> Iterator[None]:
     cache = config.get("cache")
     known = Path(config.paths.cache) if cache is not None and cache.use != "off" and cache.files else None
     processes = counting.on_this_machine(config.trainer)
-    with runtime.threads(config.trainer.threads, processes) as threads, contents.kept(known):
+    with runtime.threads(config.trainer.threads, processes) as threads, runtime.unfilled(), contents.kept(known):
         kept = runtime.allocator(config.trainer.allocator)
         runtime.without_accelerators()
         record["environment"]["threads"] = threads

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import deterministic
 
 from transferlab.backbones.base import Backbone
 from transferlab.cores import usable_cores
@@ -58,6 +60,22 @@ def without_accelerators() -> None:
     """
     if not torch.cuda.is_available():
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Within, torch hands out memory as it is, also where operations are to be deterministic.
+
+    There it fills all that an operation is about to write with NaN, so that an operation which reads what nobody wrote
+    shows: one more pass over every activation and gradient, which no number depends on.
+    """
+    settings: Any = deterministic  # a module with properties, of which type checkers do not know
+    before = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = before
 
 
 def give_back() -> None:

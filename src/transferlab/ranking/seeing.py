@@ -76,7 +76,7 @@ class Observer:
             InputError: target, source and backbone do not fit together, or a source is not there.
         """
         check_located_targets(config)
-        with runtime.threads(config.trainer.threads):
+        with runtime.threads(config.trainer.threads), runtime.unfilled():
             runtime.allocator(config.trainer.allocator)
             return self._see(config)
 
