@@ -5,7 +5,6 @@ import gc
 import importlib
 import logging
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from transferlab.withheld import hidden
 _log = logging.getLogger("transferlab")
 _pace = Pace()
 _failures: list[Exception] = []
-_tidied = False
+_loaded = _tidied = False
 _ahead: dict[Path, Record | Exception] = {}  # runs that a launcher trained before their jobs
 _SELDOM = 10_000  # objects between two looks for garbage, which `tidy` takes away after each run
 _AGAIN = {"failed": "trying again: %s failed before", "pruned": "beginning again: a search broke off %s before"}
@@ -45,7 +44,8 @@ def begin() -> None:
 
 def load() -> None:
     """Import what runs are made of, once a process; what it brings is there to stay, and never looked at as garbage."""
-    if "transferlab.train" in sys.modules:
+    global _loaded
+    if _loaded:
         return
     young, middle, old = gc.get_threshold()
     gc.set_threshold(young, middle, 1_000_000)  # whole collections in between take a third of the time
@@ -54,6 +54,7 @@ def load() -> None:
     finally:
         gc.set_threshold(_SELDOM, middle, old)
     gc.freeze()
+    _loaded = True
 
 
 def tidy() -> None:
