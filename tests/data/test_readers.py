@@ -1,4 +1,5 @@
 import struct
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from transferlab.data.arrays import hdf5, npz
 from transferlab.data.embedded import mnist5k, uci_digits
 from transferlab.data.folder import image_folder
-from transferlab.data.images import Cached, Images
+from transferlab.data.images import Cached, Images, Opened
 from transferlab.data.samples import InMemory
 from transferlab.data.torchvision import named
 from transferlab.errors import InputError
@@ -471,3 +472,26 @@ def test_what_one_run_does_to_a_set_that_is_read_once_no_other_sees(read):
     samples.x.zero_()
     samples.y.zero_()
     assert read().train.fingerprint() == whole != samples.fingerprint()
+
+
+def test_files_are_decoded_several_at_a_time_and_come_in_order(tmp_path, monkeypatch):
+    files = []
+    for value in range(20):
+        files.append(str(tmp_path / f"{value}.png"))
+        Image.new("RGB", (9, 7), (value, value, value)).save(files[-1])
+    images = Images.of(Opened(files), files, torch.arange(20)).prepared(ArrayInput.of(3, 4, 4))
+    workers = set()
+    fit = Images._fitted
+
+    def noted(self, position, input):
+        workers.add(threading.get_ident())
+        return fit(self, position, input)
+
+    monkeypatch.setattr(Images, "_fitted", noted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    x, y = images[[7, 3, 3, 19]]
+    assert x[:, 0, 0, 0].tolist() == y.tolist() == [7, 3, 3, 19]
+    assert threading.get_ident() not in workers
+    (tmp_path / "3.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"3\.png is no readable image"):
+        images[[7, 3, 19]]

@@ -3,8 +3,9 @@
 import hashlib
 import io
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -45,8 +46,8 @@ class Images:
     def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         if self.input is None:
             raise RuntimeError("images are fetched after `prepared(input)`")
-        images = [self._fitted(int(self.positions[i]), self.input) for i in indices]
-        return torch.cat(images), self.y[torch.as_tensor(indices)]
+        index = torch.as_tensor(indices)
+        return torch.cat(self._all_fitted(self.positions[index].tolist(), self.input)), self.y[index]
 
     def take(self, indices: Tensor) -> "Images":  # noqa: D102
         return replace(self, y=self.y[indices], positions=self.positions[indices])
@@ -82,6 +83,14 @@ class Images:
         others = [one for one in positions if one not in self.known]
         self.known.update({one: _hashed(self._decoded(one).numpy().tobytes()) for one in others})
         return [self.known[one] for one in positions]
+
+    def _all_fitted(self, positions: Sequence[int], input: ArrayInput) -> list[Tensor]:
+        """Several at a time where they are files of their own, which do not ask after each other."""
+        fitted, threads = partial(self._fitted, input=input), torch.get_num_threads()
+        if not isinstance(self.load, Opened) or min(threads, len(positions)) < 2:
+            return list(map(fitted, positions))
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(fitted, positions))
 
     def _fitted(self, position: int, input: ArrayInput) -> Tensor:
         decoded = self._decoded(position)[None]
