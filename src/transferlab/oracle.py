@@ -4,8 +4,7 @@ Never a result to report, always labelled so: beside the score of the declared r
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from torchmetrics import MetricCollection
 
 from transferlab.backbones.base import Backbone
+from transferlab.diagnostics.probe import evaluating
 from transferlab.directions import sign
 from transferlab.errors import unknown
 from transferlab.selection.rules import Rule
@@ -144,7 +144,7 @@ def evaluate(
     net, precision = cast(Net, module), trainer.precision_plugin
     total, weight = torch.zeros((), device=module.device), torch.zeros((), dtype=torch.long, device=module.device)
     metrics.reset()
-    with _evaluation_mode(module), precision.test_step_context():
+    with evaluating(module), precision.test_step_context():
         for batch in batches:
             x, y = trainer.strategy.batch_to_device(precision.convert_input(batch))
             _, _, outputs = base.observe(net.backbone, net.head, x)
@@ -157,23 +157,3 @@ def evaluate(
     scores = {"loss": total / weight, **metrics.compute()}
     metrics.reset()
     return {f"test/{name}": float(score) for name, score in scores.items()}
-
-
-def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """Every part of a module; a net knows its own."""
-    yield module
-    for child in module.children():
-        yield from (child, *child.inside) if isinstance(child, Backbone) else _parts(child)
-
-
-@contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each part in the mode that it had: a frozen stage is in another than the rest."""
-    live = [part for part in _parts(module) if part.training]
-    for part in live:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in live:
-            part.training = True

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferlab.backbones.base import Backbone
 from transferlab.data.module import Domain, TransferData
 from transferlab.data.samples import Samples
 from transferlab.values import Value, chunks, each, floats
@@ -53,17 +54,29 @@ class Probe:
 
 
 @contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Within, the module is in evaluation mode; afterwards its modes and all random states are as before."""
-    modes = [(part, part.training) for part in module.modules()]
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards each part in the mode that it had: a frozen stage is in another than the rest."""
+    modes = [(part, part.training) for part in _parts(module)]
     try:
-        module.eval()
+        for part, mode in modes:
+            if mode:
+                part.training = False
         yield
     finally:
         for part, mode in modes:
-            part.training = mode  # not part.train(mode), which would reach into its children
+            if part.training != mode:
+                part.training = mode  # not part.train(mode), which would reach into its children
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Within, the module is in evaluation mode; afterwards its modes and all random states are as before."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        with evaluating(module):
+            yield
+    finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
@@ -85,3 +98,13 @@ def remembered(module: nn.Module) -> Iterator[None]:
                 for name, value in before.items():
                     if value is not None:
                         part.get_buffer(name).copy_(value)
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Every part of a module, some several times; a net knows its own."""
+    yield module
+    if isinstance(module, Backbone):
+        yield from module.inside
+    else:
+        for child in module.children():
+            yield from _parts(child)

@@ -88,9 +88,9 @@ class PrefixCache(Callback):
             with undisturbed(module), self._tried(trainer):
                 self._choose(trainer, module, epoch)
         self._decode(trainer)
-        if self._inputs is not None:
+        if self._inputs is not None and self._inputs.padded:
             module.freeze_in(epoch)
-            first_read = self._inputs.padded and not self.flops.knows(module)
+            first_read = not self.flops.knows(module)
             for batches in (*map(self._entered.get, DOMAINS), *self.lessons.given.values()):
                 if batches is not None:
                     batches.first_read = first_read
@@ -161,7 +161,10 @@ class PrefixCache(Callback):
         return self._inputs
 
     def _choose(self, trainer: Trainer, module: TransferModule, epoch: int) -> None:
+        known = len(self._depths)
         still = self._still(module, range(max(epoch - 1, 0), int(trainer.max_epochs or 1)))
+        if len(self._depths) > known:
+            module.freeze_in(epoch)
         before = still.pop(0) if epoch else len(module.backbone.stages)
         found = self.activations(trainer, module)
         found.changed(module.backbone.stages[before:])
