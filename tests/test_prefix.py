@@ -15,7 +15,10 @@ from records import alike, record
 from transferlab import cli
 from transferlab.cache import columns
 from transferlab.data.images import Images
+from transferlab.inputs import arrays
 from transferlab.module import TransferModule
+from transferlab.prefix import activations
+from transferlab.prefix.folding import Folded
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +173,39 @@ def test_bfloat16_is_another_run_and_the_rest_of_the_cache_is_not():
         )
     ]
     assert ids[0] == ids[1] == ids[2] != ids[3]
+
+
+def test_what_is_kept_was_computed_without_batchnorms(monkeypatch):
+    found = []
+
+    class Noted(Folded):
+        def __init__(self, *given):
+            super().__init__(*given)
+            found.append(self.norms)
+
+    monkeypatch.setattr(activations, "Folded", Noted)
+    alike(run("linear_probe", "cache=on", study="on"), run("linear_probe", "cache=off", study="off"))
+    assert found and min(found) > 0
+
+
+def test_where_the_head_alone_is_left_more_samples_make_a_batch(monkeypatch):
+    run("linear_probe", "cache=off", study="before")  # its source is there from now on
+    monkeypatch.setattr(arrays, "_NUMBERS", 1)  # an image at a time
+    seen: dict[str, list[int]] = {"off": [], "on": []}
+    validate = TransferModule.validation_step
+    records = {}
+    for use, sizes in seen.items():
+        with monkeypatch.context() as patched:
+
+            def noted(module, batch, index, sizes=sizes):
+                sizes.append(len(batch[1]))
+                return validate(module, batch, index)
+
+            patched.setattr(TransferModule, "validation_step", noted)
+            records[use] = run("linear_probe", f"cache={use}", study=use)
+    assert max(seen["off"]) == 1 < max(seen["on"])
+    assert sum(seen["off"]) == sum(seen["on"]) > 0
+    alike(records["on"], records["off"])
 
 
 @pytest.mark.parametrize("wrong", ["cache.use=maybe", "cache.dtype=float8", "cache.gigabytes=0"])

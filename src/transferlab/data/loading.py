@@ -26,6 +26,8 @@ class Passed(Protocol):
 
     first_read: bool
     """Whether the first batch of a pass is read nevertheless, for what has to be seen of a whole step."""
+    to_end: bool
+    """Whether they have passed the whole net, so that the head alone is left."""
 
     def __call__(self, positions: Tensor, turns: Sequence[int] | None = None) -> Entered:
         """The batch of the samples at these positions (B,), in training each in a turn."""
@@ -40,7 +42,9 @@ class Loader:
         sampler: says which samples make up each, one ticket or list of positions a batch.
         y: labels of all samples (N, ...).
         passed: asked at each pass; None: the batches are read.
-        training: whether a batch also says how its samples are to be changed: not at all, once they have entered.
+        passed_whole: says the same of samples that have passed the whole net, of which more fit into a batch; None: it
+            is a training batch, which is as large as it is, and also says how its samples are to be changed: not at
+            all, once they have entered.
     """
 
     batch_sampler = None  # as Lightning asks a loader: a batch is one item of `sampler`
@@ -51,9 +55,10 @@ class Loader:
         sampler: Sampler[Any],
         y: Tensor,
         passed: Callable[[], Passed | None],
-        training: bool,
+        passed_whole: Sampler[Any] | None,
     ) -> None:
-        self.reading, self.sampler, self.y, self.passed, self.training = reading, sampler, y, passed, training
+        self.reading, self.sampler, self.y = reading, sampler, y
+        self.passed, self.passed_whole = passed, passed_whole
 
     def __len__(self) -> int:
         return len(self.reading)
@@ -62,14 +67,16 @@ class Loader:
         if (passed := self.passed()) is None:
             yield from self.reading
             return
-        for number, ticket in enumerate(self.sampler):
+        training = self.passed_whole is None
+        sampler = self.passed_whole if self.passed_whole is not None and passed.to_end else self.sampler
+        for number, ticket in enumerate(sampler):
             if passed.first_read and not number:
                 yield self.reading.dataset[ticket]
                 continue
             indices, *turns = ticket if isinstance(ticket, Ticket) else (ticket,)
             positions = _positions(indices)
             x, y = passed(positions, *turns), self.y[positions]
-            yield (x, y, []) if self.training else (x, y)
+            yield (x, y, []) if training else (x, y)
 
 
 class Beside:

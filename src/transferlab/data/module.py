@@ -239,15 +239,15 @@ class TransferData(LightningDataModule):
         training = self._training(samples, domain)
         costly = training.augmentation.costly
         reading = fetching(training, sampler, 0 if at_hand(samples) and not costly else self.workers)
-        return Loader(reading, sampler, samples.y, partial(self._passed.get, domain), training=True)
+        return Loader(reading, sampler, samples.y, partial(self._passed.get, domain), None)
 
     def _training(self, samples: Samples, domain: str) -> Training:
         return Training(samples, self._augmentations[domain], derive(self.seed, "augmentation", domain), self._views)
 
     def _loader(self, samples: Samples, part: str) -> Loader:
-        sampler = InOrder(len(samples), self._at_once())
+        sampler, whole = (InOrder(len(samples), size) for size in (self._at_once(), EVALUATION_BATCH))
         reading = fetching(samples, sampler, 0 if at_hand(samples) else self.workers)
-        return Loader(reading, sampler, samples.y, partial(self._passed.get, part), training=False)
+        return Loader(reading, sampler, samples.y, partial(self._passed.get, part), whole)
 
     def _at_once(self) -> int:
         """Samples of a batch of validation or test: of large images fewer on the CPU."""

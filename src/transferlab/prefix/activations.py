@@ -14,6 +14,7 @@ from transferlab.cache.segments import Shelf
 from transferlab.cache.store import Store
 from transferlab.data.rows import Rows
 from transferlab.inputs.arrays import ArrayInput
+from transferlab.prefix.folding import Folded
 from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.keys import Keys
 from transferlab.prefix.looking import Look
@@ -51,6 +52,7 @@ class Activations:
         self._reads = [name for name in backbone.stages if name in reads]
         self._keys = Keys(backbone, {**about, "precision": str(inputs.trainer.precision), "dtype": str(kind)})
         self._shelves: dict[tuple[str, str], Shelf] = {}
+        self._fold: tuple[str, Folded] | None = None
 
     def follow(self, other: "Activations") -> None:
         """Take over what another run has found of the same net, if it means the same by it."""
@@ -131,16 +133,32 @@ class Activations:
         self._shelves.pop((key, part))
 
     def _made(self, part: str, positions: Sequence[int], boundary: int, start: int) -> Iterator[tuple[Any, int]]:
+        """Batches of what is kept of samples at a boundary, with the number of samples in each."""
+        folded = self._folded(boundary)
+        for x, count in self._entering(part, positions, start):
+            with folded.within(), self.inputs.computing():
+                passed = self._passed(x, boundary)
+            yield passed, count
+
+    def _entering(self, part: str, positions: Sequence[int], start: int) -> Iterator[tuple[Value | Entered, int]]:
+        """Batches of samples as they were kept at a boundary; 0: as they are read."""
         size = self._batch()
-        if start:
-            shelf = self._shelf(self.key(start), part)
-            for first in range(0, len(positions), size):
-                batch = positions[first : first + size]
-                entered = Entered(*_valued(shelf.fetch(batch)), self.backbone.stages[start], 0.0)
-                yield self._passed(move_data_to_device(entered, self.inputs.device), boundary), len(batch)
+        if not start:
+            for x, y in self.inputs.batches(part, positions, size):
+                yield x, len(y)
             return
-        for x, y in self.inputs.batches(part, positions, size):
-            yield self._passed(x, boundary), len(y)
+        shelf = self._shelf(self.key(start), part)
+        for first in range(0, len(positions), size):
+            batch = positions[first : first + size]
+            entered = Entered(*_valued(shelf.fetch(batch)), self.backbone.stages[start], 0.0)
+            yield move_data_to_device(entered, self.inputs.device), len(batch)
+
+    def _folded(self, boundary: int) -> Folded:
+        """The stages before a boundary, as they are now."""
+        key = self.key(boundary)
+        if self._fold is None or self._fold[0] != key:
+            self._fold = key, Folded(self.backbone, lambda: self._passed(self.inputs.example(2), boundary))
+        return self._fold[1]
 
     def _batch(self) -> int:
         """How many samples pass at once."""
@@ -151,8 +169,7 @@ class Activations:
     @torch.no_grad()
     def _passed(self, x: Value | Entered, boundary: int) -> dict[str, Any]:
         """A batch's value at a boundary under the name '', and beside it what is kept of stages before."""
-        with self.inputs.computing():
-            value, kept = self.backbone.observe(x, self._read_before(boundary), stop=self._following(boundary))
+        value, kept = self.backbone.observe(x, self._read_before(boundary), stop=self._following(boundary))
         return {"": value, **kept}
 
     def _read_before(self, boundary: int) -> list[str]:
@@ -184,7 +201,7 @@ class Batches:
         self.key, self.nbytes = key, nbytes
         self._shelf, self._rows, self._stage, self._flops = shelf, rows, stage, flops
         self.served = 0
-        self.first_read = False
+        self.first_read, self.to_end = False, stage is None
 
     def __call__(self, positions: Tensor, turns: Sequence[int] | None = None) -> Entered:
         """The batch of the samples at these positions (B,)."""
