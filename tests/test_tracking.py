@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 from wandb.proto.wandb_internal_pb2 import Record
+from wandb.sdk.lib import gitlib
 
 from transferlab import cli, connection
 from transferlab.errors import InputError
@@ -387,12 +389,48 @@ def test_thirty_jobs_of_one_sweep_are_thirty_finished_runs(tmp_path):
 
 
 def test_what_is_installed_is_told_with_the_first_run_of_a_process_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(connection, "_installed_told", False)
+    monkeypatch.setattr(connection, "_known", {})
     told = []
     monkeypatch.setattr("wandb.util.working_set", lambda: told.append(None) or ())
     for name in ("a", "b", "c"):
         follow("offline", tmp_path / name)
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("remote", ["https://example.org/house.git", None])
+def test_git_is_asked_for_the_first_run_of_a_process_and_each_says_the_commit(remote, tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "_known", {})
+    monkeypatch.chdir(tmp_path)
+    git = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True)
+    git(["git", "init", "-q"])
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    git(["git", *who, "commit", "-q", "--allow-empty", "-m", "first"])
+    if remote is not None:
+        git(["git", "remote", "add", "origin", remote])
+    commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+    asked = []
+    ask = gitlib.run_git
+    monkeypatch.setattr(gitlib, "run_git", lambda *words, **more: asked.append(words) or ask(*words, **more))
+    follow("offline", tmp_path / "a")
+    assert asked
+    asked.clear()
+    follow("offline", tmp_path / "b")
+    assert not asked
+    for log in (*logs(tmp_path / "a").values(), *logs(tmp_path / "b").values()):
+        assert (log.run.git.commit, log.run.git.remote_url or None) == (commit, remote)
+
+
+def test_outside_of_a_repository_git_is_asked_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "_known", {})
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    ask = gitlib.run_git
+    monkeypatch.setattr(gitlib, "run_git", lambda *words, **more: asked.append(words) or ask(*words, **more))
+    follow("offline", tmp_path / "a")
+    assert asked
+    asked.clear()
+    follow("offline", tmp_path / "b")
+    assert not asked
 
 
 def test_without_a_tracker_nothing_of_wandb_is_written(tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ Mode: TypeAlias = Literal["online", "offline"]
 _log = logging.getLogger(__name__)
 # servers that failed this process: the other jobs of a sweep do not wait for them again
 _given_up: set[str] = set()
-# what is installed does not change while a process lives, and W&B reads the files of every package to know it
-_installed_told = False
+# settings with what W&B found out for a run of this process: it would read every package's files, and ask git, at each
+_known: dict[str, Any] = {}
 
 
 def check(mode: str, setting: str) -> None:
@@ -67,7 +67,6 @@ def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run:
     Returns:
         The run and its mode; None where W&B cannot start at all.
     """
-    global _installed_told
     quiet()
     import wandb
 
@@ -79,7 +78,7 @@ def start(tried: tuple[Mode, ...], timeout: float, goes_on: bool = False, **run:
             with spared(), aside("SLURM_"):  # W&B notes all of them, SLURM_JWT too
                 wandb.setup(wandb.Settings(mode=mode))
                 begun = wandb.init(mode=mode, resume=resume, settings=_settings(wandb, timeout), **run)
-            _installed_told = True
+            _known.update(_found(begun.settings))
             return begun, mode
         except Exception as error:  # W&B raises its own, the network's and the system's
             _log.warning("W&B could not start %s: %s", mode, hidden(str(error)))
@@ -141,5 +140,13 @@ def _settings(wandb: Any, timeout: float) -> Any:
         finish_timeout_raises=False,
         # a killed run keeps what it logged up to a second ago
         x_transaction_log_flush_interval=0.5,
-        x_save_requirements=not _installed_told,
+        **_known,
     )
+
+
+def _found(settings: Any) -> dict[str, Any]:
+    """What the next run need not find out again: packages are told once, and the commit is that of the code loaded."""
+    if settings.git_commit is None:
+        return {"x_save_requirements": False, "disable_git": True}
+    git = {"git_commit": settings.git_commit, "git_remote_url": settings.git_remote_url or ""}
+    return {"x_save_requirements": False, **git, **({"git_root": settings.git_root} if settings.git_root else {})}
