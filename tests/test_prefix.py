@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from digit_runs import BATCHES, EPOCHS, SCHEDULES, run, words
 from records import alike, record
@@ -19,6 +20,7 @@ from transferlab.inputs import arrays
 from transferlab.module import TransferModule
 from transferlab.prefix import activations
 from transferlab.prefix.folding import Folded
+from transferlab.values import Entered
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +188,24 @@ def test_what_is_kept_was_computed_without_batchnorms(monkeypatch):
     monkeypatch.setattr(activations, "Folded", Noted)
     alike(run("linear_probe", "cache=on", study="on"), run("linear_probe", "cache=off", study="off"))
     assert found and min(found) > 0
+
+
+def test_whatever_is_missing_passes_in_batches_of_one_size(monkeypatch):
+    sizes = set()
+    passed = activations.Activations._passed
+
+    def noted(self, x, boundary):
+        sizes.add(len(x.value if isinstance(x, Entered) else x))
+        return passed(self, x, boundary)
+
+    monkeypatch.setattr(activations.Activations, "_passed", noted)
+    unfolded = Folded(nn.Identity(), dict)  # which passes no samples of its own
+    monkeypatch.setattr(activations, "Folded", lambda *_: unfolded)
+    run("gradual_unfreezing", "cache=on", "target.labels=3", study="fewer")
+    after = run("gradual_unfreezing", "cache=on", study="after")
+    alone = run("gradual_unfreezing", "cache=on", "paths.cache=another", study="alone")
+    assert sizes == {activations._BATCH}
+    alike(after, alone, exactly=True)
 
 
 def test_where_the_head_alone_is_left_more_samples_make_a_batch(monkeypatch):

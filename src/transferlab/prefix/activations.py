@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from transferlab.prefix.folding import Folded
 from transferlab.prefix.inputs import Inputs
 from transferlab.prefix.keys import Keys
 from transferlab.prefix.looking import Look
-from transferlab.values import Entered, Value
+from transferlab.values import Entered, Value, each
 
 _BATCH = 64
 
@@ -134,15 +135,16 @@ class Activations:
 
     def _made(self, part: str, positions: Sequence[int], boundary: int, start: int) -> Iterator[tuple[Any, int]]:
         """Batches of what is kept of samples at a boundary, with the number of samples in each."""
-        folded = self._folded(boundary)
-        for x, count in self._entering(part, positions, start):
+        size, folded = self._batch(), self._folded(boundary)
+        for x, count in self._entering(part, positions, start, size):
             with folded.within(), self.inputs.computing():
-                passed = self._passed(x, boundary)
-            yield passed, count
+                passed = self._passed(_filled(x, size), boundary)
+            yield {name: each(itemgetter(slice(count)), kept) for name, kept in passed.items()}, count
 
-    def _entering(self, part: str, positions: Sequence[int], start: int) -> Iterator[tuple[Value | Entered, int]]:
+    def _entering(
+        self, part: str, positions: Sequence[int], start: int, size: int
+    ) -> Iterator[tuple[Value | Entered, int]]:
         """Batches of samples as they were kept at a boundary; 0: as they are read."""
-        size = self._batch()
         if not start:
             for x, y in self.inputs.batches(part, positions, size):
                 yield x, len(y)
@@ -208,6 +210,21 @@ class Batches:
         self.served += len(positions)
         fetched = self._shelf.fetch(self._rows.numbers(positions, turns))
         return Entered(*_valued(fetched), self._stage, self._flops)
+
+
+def _filled(x: Value | Entered, size: int) -> Value | Entered:
+    """A batch of arrays with its last sample again and again, until it is full.
+
+    What comes out of a batch of another size may have other last bits, and which samples are missing depends on what
+    other runs, or killed ones, have left.
+    """
+    if isinstance(x, Entered):
+        return x._replace(
+            value=_filled(x.value, size), kept={name: _filled(kept, size) for name, kept in x.kept.items()}
+        )
+    if not isinstance(x, Tensor) or len(x) >= size:
+        return x
+    return torch.cat([x, x[-1:].expand(size - len(x), *x.shape[1:])])
 
 
 def _valued(fetched: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
