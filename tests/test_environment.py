@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from transferlab import jobs
+from transferlab import jobs, train
 
 # a process of its own: one that holds gigabytes, like that of all tests, may take 400 MiB from what it freed before
 TWO_RUNS = """
@@ -32,18 +32,27 @@ def test_the_peak_of_memory_is_that_of_the_run_not_of_the_process():
     assert after < during - 300 * MEBIBYTE
 
 
-def test_what_is_imported_for_runs_is_looked_at_for_garbage_once(monkeypatch):
-    monkeypatch.delitem(sys.modules, "transferlab.train", raising=False)
+@pytest.mark.parametrize("imported", [False, True])
+def test_what_is_imported_for_runs_is_looked_at_for_garbage_once(imported, monkeypatch):
+    if imported:  # by somebody else
+        monkeypatch.setitem(sys.modules, "transferlab.train", train)
+    else:
+        monkeypatch.delitem(sys.modules, "transferlab.train")
+    monkeypatch.setattr(jobs, "_loaded", False)
     meanwhile = []
     monkeypatch.setattr(jobs.importlib, "import_module", lambda name: meanwhile.append((name, gc.get_threshold()[2])))
-    before = gc.get_threshold()
+    threshold, before = gc.get_threshold(), (700, 10, 10)
+    gc.set_threshold(*before)
     try:
         jobs.load()
         assert gc.get_freeze_count()
         after = gc.get_threshold()
+        gc.set_threshold(*before)
+        jobs.load()
+        assert gc.get_threshold() == before
     finally:
         gc.unfreeze()
-        gc.set_threshold(*before)
+        gc.set_threshold(*threshold)
     assert after[0] > before[0] and after[1:] == before[1:]  # `tidy` does the rest when a run is over
     ((name, old),) = meanwhile
     assert name == "transferlab.train" and old > 1000 * before[2]
