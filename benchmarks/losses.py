@@ -108,7 +108,7 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
     from omegaconf import OmegaConf
     from torch import nn
 
-    from transferlab import building, feeding
+    from transferlab import building, feeding, nodes
     from transferlab.composing import Composer
     from transferlab.errors import InputError
     from transferlab.losses.teacher import Teacher
@@ -121,7 +121,7 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
         config = composer.config(words)
     if missing := OmegaConf.missing_keys(config.strategy):
         raise InputError(f"it needs {', '.join(sorted(missing))}")
-    strategy, task = building.build(config.strategy), building.build(config.task)
+    strategy, task = nodes.build(config.strategy), nodes.build(config.task)
     if "source" in strategy.reads | strategy.studies:
         raise InputError("it reads the source's data")
     parts, source = feeding.data(config, strategy)
@@ -130,7 +130,7 @@ def built(name: str, folder: str, size: int) -> tuple[Any, Any]:
     teachers = {"source": Teacher(copy.deepcopy(backbone), head, task, 1.0, {})} if strategy.learns else {}
     module = building.module(config, backbone, strategy, task, parts, source, True, None, teachers)
     data = feeding.batches(config, parts, source, strategy, task)
-    return module, data, building.build(config.optimizer)([p for p in module.parameters() if p.requires_grad])
+    return module, data, nodes.build(config.optimizer)([p for p in module.parameters() if p.requires_grad])
 
 
 def taught(module: Any, data: Any, folder: Path) -> tuple[Any, dict[str, Any]]:

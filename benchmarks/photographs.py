@@ -34,12 +34,12 @@ def target(args: argparse.Namespace) -> list[str]:
 
 def parts(args: argparse.Namespace, seed: int = 0):
     """The same cut for everybody, as files."""
-    from transferlab import building
+    from transferlab import nodes
     from transferlab.composing import Composer
 
     with Composer() as composer:
         config = composer.config([*target(args), "tracker=none"])
-        return building.build(config.target).parts(seed)
+        return nodes.build(config.target).parts(seed)
 
 
 def split(args: argparse.Namespace):

@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from transferlab import building, cli
+from transferlab import building, cli, nodes
 from transferlab.composing import Composer
 from transferlab.data.labels import TEST_SPLIT, hold_out
 
@@ -148,7 +148,7 @@ def heads() -> Iterator[dict[str, torch.nn.Module]]:
     found = {}
     for name in ("vgg16_head", "vgg16_binary", "resnet50_cifar10"):
         config = composed(name)
-        task = building.build(config.task)
+        task = nodes.build(config.task)
         backbone = building.net(config, task)
         found[name] = task.build_head(backbone, 10, building.inputs(config).example(1))
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from transferlab import building, results
+from transferlab import nodes, results
 from transferlab.errors import DivergedError, InputError
 from transferlab.halving.brackets import bracket
 from transferlab.halving.judging import check, is_behind, reached
@@ -71,8 +71,8 @@ def taken(config: DictConfig, record: Record, train: Callable[[DictConfig], Reco
     Raises:
         InputError: nothing to choose from, a rule that cannot choose, a budget that is too small, or all failed.
     """
-    auto: Automatic = building.build(config.strategy)
-    rule: Rule = building.build(config.selection)
+    auto: Automatic = nodes.build(config.strategy)
+    rule: Rule = nodes.build(config.selection)
     check(rule)
     climb = _Climb(config, auto, rule, train)
     twin = _TWINS[str(config.target.labels) != "none"]

@@ -3,17 +3,14 @@
 import copy
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from omegaconf import DictConfig, flag_override, open_dict
+from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -30,6 +27,7 @@ from transferlab.inputs.base import Input
 from transferlab.losses.base import Setting
 from transferlab.losses.teacher import Teacher
 from transferlab.module import TransferModule, start_random_state
+from transferlab.nodes import build
 from transferlab.prefix.entering import PrefixCache
 from transferlab.prefix.settings import OFF, Settings
 from transferlab.processes.backend import Beside, listen
@@ -39,53 +37,6 @@ from transferlab.stepping import Epoch
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.labels import fitted
-
-
-def build(node: DictConfig, **extra: Any) -> Any:
-    """Build what a config node names; its errors become a sentence with the node's key.
-
-    Args:
-        node: with its target.
-        extra: given beside what the node says, as they are.
-
-    Raises:
-        InputError: from within, or because the node's values do not fit its target.
-    """
-    try:
-        with _told(node, _convert_="all", **({"_partial_": True} if extra else {})):
-            made = instantiate(node)
-    except InstantiationException as error:
-        _refuse(node, error.__cause__, error)
-    if not extra:
-        return made
-    try:  # in the node they would be copied into a config
-        return made(**extra)
-    except Exception as error:
-        _refuse(node, error, error)
-
-
-def _refuse(node: DictConfig, cause: BaseException | None, error: Exception) -> NoReturn:
-    if isinstance(cause, InputError):
-        raise cause from None
-    what = f"{type(cause).__name__}: {cause}" if cause is not None else str(error).splitlines()[0]
-    raise InputError(f"{node._get_full_key(None)}: {' '.join(what.split())}") from error
-
-
-@contextmanager
-def _told(node: DictConfig, **words: object) -> Iterator[None]:
-    """Within, the node tells Hydra how it is built; told beside it, the node would be copied once more."""
-    if not node:  # null, of which nothing is built
-        yield
-        return
-    before = {key: node[key] for key in words if key in node}
-    with flag_override(node, ["struct", "readonly"], False):
-        node.update(words)
-        try:
-            yield
-        finally:
-            for key in words:
-                del node[key]
-            node.update(before)
 
 
 def inputs(config: DictConfig) -> Input:

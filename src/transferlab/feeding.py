@@ -8,7 +8,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from transferlab import pretraining
-from transferlab.building import build
 from transferlab.data import vault
 from transferlab.data.augmentation.base import NONE, Augmentation
 from transferlab.data.module import TransferData
@@ -17,6 +16,7 @@ from transferlab.data.samples import Samples, Splits
 from transferlab.data.target import Target, has_classes, train_and_test
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
+from transferlab.nodes import build
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task
 from transferlab.tasks.binary import Binary

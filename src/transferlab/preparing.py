@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from transferlab import agent, building, dp_sgd, feeding, pretraining, results, runtime, teaching
+from transferlab import agent, building, dp_sgd, feeding, nodes, pretraining, results, runtime, teaching
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.data import duplicates
@@ -83,11 +83,11 @@ def prepared(
     """
     common = common or Common()
     start_random_state(config.seed, "build")
-    strategy: Strategy = building.build(config.strategy)
+    strategy: Strategy = nodes.build(config.strategy)
     others = company.environment if company is not None else None
     if others is not None:
         check_divided(config, strategy.solver is not None)
-    task: Task = building.build(config.task)
+    task: Task = nodes.build(config.task)
     from_source = pretraining.starts_from_source(config, strategy.start)
     whole = results.portable(config)
     known, held = building.net_key(whole, task, from_source), feeding.key(whole, strategy)

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from transferlab import building, results
+from transferlab import nodes, results
 from transferlab.errors import InputError, PrunedError
 from transferlab.history import KeepSelected
 from transferlab.results import Record
@@ -54,7 +54,7 @@ def tell(config: DictConfig, record: Record | None) -> None:
     if record is None or (trial := trials.here()) is None or not trial.is_open():
         return
     if record["status"] in ("finished", "pruned"):
-        rule: Rule = building.build(config.selection)
+        rule: Rule = nodes.build(config.selection)
         trial.report(_best_so_far(rule, record))
     if record["status"] == "finished":
         trial.finish(score(rule, record))

@@ -7,7 +7,7 @@ from functools import partial
 from math import isnan
 from pathlib import Path
 
-from transferlab import building, progress, results
+from transferlab import nodes, progress, results
 from transferlab.errors import PrunedError
 from transferlab.halving.brackets import Bracket
 from transferlab.halving.judging import check, is_behind, judged
@@ -80,7 +80,7 @@ class Race:
         named = {one.folder.name: one for one in planned}
         # an order that the seed draws: it decides between equals, which no strategy is to gain by
         self.candidates = {name: named[name] for name in sorted(named, key=partial(derive, search.config.seed, "race"))}
-        self.rule: Rule = building.build(search.config.selection)
+        self.rule: Rule = nodes.build(search.config.selection)
         check(self.rule)
         self._last: Mapping[str, Reached] = {}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from transferlab import building, results, runtime
+from transferlab import nodes, results, runtime
 from transferlab.cache import contents
 from transferlab.environment import environment, peak_memory
 from transferlab.errors import DivergedError, PausedError, PrunedError, plain
@@ -20,7 +20,7 @@ from transferlab.tracking import Tracker
 
 def begun(config: DictConfig, folder: Path, pulse: Pulse) -> tuple[Tracker, Record]:
     """A tracker and a record for a run that begins now, whose sign of life tells of its epochs."""
-    tracker: Tracker = building.build(config.tracker)
+    tracker: Tracker = nodes.build(config.tracker)
     processes = {"processes": counting.count(config.trainer)}
     record = begin(config, folder, environment(config.trainer.accelerator) | processes)
     pulse.follow(record, config.trainer.max_epochs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from transferlab import agent, building
+from transferlab import agent, nodes
 from transferlab.record import summary, title
 from transferlab.results import Record
 from transferlab.tracking import Tracker
@@ -29,7 +29,7 @@ def retell(config: DictConfig, folder: Path, record: Record) -> None:
     """
     if not agent.is_there() or agent.drawn() == record["tracker"].get("run_id"):
         return
-    tracker: Tracker = building.build(config.tracker)
+    tracker: Tracker = nodes.build(config.tracker)
     logger = tracker.start(card(record, folder))
     if logger is not None:
         steps = _steps(record)

@@ -13,7 +13,6 @@ from transferlab import migrations, pretraining, results
 from transferlab.adapters.base import Adapter
 from transferlab.backbones.base import Backbone
 from transferlab.backbones.weights import classifier, load, read_tensors
-from transferlab.building import build
 from transferlab.data.module import TransferData
 from transferlab.data.samples import Samples
 from transferlab.data.target import Target
@@ -23,6 +22,7 @@ from transferlab.diagnostics.probe import Probe, undisturbed
 from transferlab.errors import InputError
 from transferlab.inputs.base import Input
 from transferlab.losses.teacher import Teacher
+from transferlab.nodes import build
 from transferlab.strategy import Strategy
 from transferlab.tasks.base import Task, observe
 from transferlab.teachers import Named

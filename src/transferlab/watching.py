@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from transferlab import building, results
+from transferlab import building, nodes, results
 from transferlab.acting import Anchored, Averager, Listening, Studies
 from transferlab.appraising import Appraiser
 from transferlab.data.parts import Parts
@@ -99,7 +99,7 @@ def watching(
     """
     history, flops, unchanged = History(), Flops(), Unchanged(folder)
     cache = building.cache(config, whole, flops)
-    rule: Rule = settled(building.build(config.selection))
+    rule: Rule = settled(nodes.build(config.selection))
     oracle = None
     if config.get("oracle") or is_oracle(rule):
         oracle = Oracle(rule, len(parts.classes), task.metric, cache.on_test_epoch_start)

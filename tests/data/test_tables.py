@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from sklearn import datasets
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from transferlab import building, feeding
+from transferlab import feeding, nodes
 from transferlab.composing import Composer
 from transferlab.data.cells import as_words
 from transferlab.data.labels import ordered
@@ -392,10 +392,10 @@ def test_a_run_is_encoded_by_what_its_sources_own_run_trained_on():
             whole = composer._check_job(choices)[0]
             ours = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
             config = OmegaConf.create(OmegaConf.to_container(ours, resolve=True))
-        return config, feeding.data(config, building.build(config.strategy))
+        return config, feeding.data(config, nodes.build(config.strategy))
 
     config, (parts, source) = built(**{"target.fitted_on": "source"})
-    recipe = building.build(config.source.pretrain.target).parts(config.source.pretrain.seed)
+    recipe = nodes.build(config.source.pretrain.target).parts(config.source.pretrain.seed)
     scaler = StandardScaler().fit(recipe.train.frame.to_numpy())
     for samples in (parts.train, parts.val, parts.test, source.train):
         wanted = scaler.transform(samples.frame.to_numpy())

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from ranking_digits import ranked, scores, words
 from scipy.stats import weightedtau
 
-from transferlab import building, cli, pretraining, results
+from transferlab import cli, nodes, pretraining, results
 from transferlab.composing import Composer
 from transferlab.data.target import train_and_test
 from transferlab.folders import shipped
@@ -30,10 +30,10 @@ UNSEEN = {"linear_cka", "task2vec_distance"}  # which need more than one candida
 def naive(net: str, source: str) -> Candidate:
     """A candidate as anybody would make it: the net in evaluation mode, all samples at once."""
     config = read(words(f"source={source}", f"backbone={net}")).entrants[0].config
-    backbone = building.build(config.backbone).eval()
+    backbone = nodes.build(config.backbone).eval()
     folder = results.folder(pretraining.config_of(config))
-    parts = building.build(config.target).parts(config.seed)
-    data, takes = building.build(config.source.data), building.build(config.backbone.input)
+    parts = nodes.build(config.target).parts(config.seed)
+    data, takes = nodes.build(config.source.data), nodes.build(config.backbone.input)
     state = torch.load(folder / "selected.pt", weights_only=True)
     given = {key.removeprefix("backbone.net."): value for key, value in state.items()}
     own = backbone.net.state_dict()

@@ -88,12 +88,12 @@ def select(asked_for: Options | hindsight.Options) -> None:
 
 
 def _decided(composer: Composer, question: Asked, rule_name: str, folder: Path) -> telling.Decision:
-    from transferlab import building
+    from transferlab import nodes
     from transferlab.environment import quiet
     from transferlab.halving.judging import check
 
     quiet()
-    rule = building.build(question.config.selection)
+    rule = nodes.build(question.config.selection)
     check(rule)
     jobs.begin()
     journal = Journal.of(folder / "journal.json")

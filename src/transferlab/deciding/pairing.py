@@ -70,10 +70,10 @@ def paired(question: Asked, composer: Composer, journal: Journal) -> tuple[Asked
 
 
 def _scored(question: Asked, composer: Composer, firsts: Mapping[str, Candidate]) -> dict[str, Any]:
-    from transferlab import building
+    from transferlab import nodes
     from transferlab.ranking.seeing import Observer
 
-    function: Callable[[Any], float] = building.build(composer.config(list(question.hydra)).choice.score)
+    function: Callable[[Any], float] = nodes.build(composer.config(list(question.hydra)).choice.score)
     observer = Observer(question.choice.samples, pretrain=True, embedded=0)
     scores: dict[str, float | None] = {}
     reasons, seconds = {}, 0.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from transferlab import building
+from transferlab import nodes
 from transferlab.directions import sign
 from transferlab.environment import quiet
 from transferlab.errors import InputError, unknown
@@ -139,7 +139,7 @@ def _functions(asked: Asked) -> dict[str, Score]:
         raise unknown("score (by)", settings.by, names)
     if settings.by in settings.off:
         raise InputError(f"by={settings.by}: {settings.off[settings.by]}")
-    return {name: building.build(asked.functions[name]) for name in names}
+    return {name: nodes.build(asked.functions[name]) for name in names}
 
 
 def _reference(asked: Asked) -> DictConfig:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from transferlab import building, feeding, results
+from transferlab import building, feeding, nodes, results
 from transferlab.data.module import TransferData
 from transferlab.data.parts import Parts
 from transferlab.data.samples import Samples, Splits
@@ -37,7 +37,7 @@ class Reader:
         """
         whole = results.portable(config)
         key = json.dumps(whole["target"])
-        target = self._targets[key] = self._targets.get(key) or building.build(config.target)
+        target = self._targets[key] = self._targets.get(key) or nodes.build(config.target)
         parts, source = feeding.cut(config, target), None
         if config.source.data is not None:
             key = json.dumps([whole["source"], target.test, target.source_test])

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from transferlab import building, pretraining, results, runtime
+from transferlab import building, nodes, pretraining, results, runtime
 from transferlab.backbones import weights as backbone_weights
 from transferlab.backbones.base import Backbone
 from transferlab.cache.packing import UncacheableError
@@ -82,7 +82,7 @@ class Observer:
 
     def _see(self, config: DictConfig) -> Seen:
         start_random_state(config.seed, "build")
-        task: Task = building.build(config.task)
+        task: Task = nodes.build(config.task)
         if task.dense or task.reconstructs:
             raise InputError(
                 f"scores read one label and one vector of features a sample, which task={config.task._target_} does "

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from transferlab import building, feeding, migrations, results
+from transferlab import building, feeding, migrations, nodes, results
 from transferlab.averaging import recompute
 from transferlab.backbones.weights import read_tensors
 from transferlab.environment import quiet
@@ -38,9 +38,9 @@ class Bench:
         check_located_targets(config)
         quiet()
         start_random_state(config.seed, "build")
-        strategy: Strategy = building.build(config.strategy)
+        strategy: Strategy = nodes.build(config.strategy)
         parts, _ = feeding.data(config, strategy)
-        task: Task = building.build(config.task)
+        task: Task = nodes.build(config.task)
         net, input = building.net(config, task), building.inputs(config)
         self.tested = Tested()
         self.trainer = building.trainer(config, group.best.folder.parent / results.RESUME, [self.tested])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from transferlab import automatic, building, preparing, recording, results, train
+from transferlab import automatic, nodes, preparing, recording, results, train
 from transferlab.cache.packing import UncacheableError
 from transferlab.cache.store import CacheError
 from transferlab.environment import quiet
@@ -120,7 +120,7 @@ def _member(
     held = everything.enter_context(ExitStack())
     try:
         check_located_targets(config)
-        strategy: Strategy = building.build(config.strategy)
+        strategy: Strategy = nodes.build(config.strategy)
         if reason := apart_by_strategy(strategy, int(config.trainer.max_epochs or 1)):
             return reason
         if (pulse := held.enter_context(results.held(folder, None))) is None:
