@@ -107,7 +107,7 @@ def _untouched(x: Tensor) -> Tensor:
 def _same(found: Mapping[str, Value], wanted: Mapping[str, Value]) -> bool:
     """Whether they are the same to round-off."""
     return all(
-        torch.allclose(one.double(), other.double(), rtol=0.0, atol=_ROUND_OFF * float(other.double().abs().max()))
+        torch.allclose(one.float(), other.float(), rtol=0.0, atol=_ROUND_OFF * float(other.float().abs().max()))
         for name in wanted
         for one, other in zip(tensors(found[name]), tensors(wanted[name]), strict=True)
     )
