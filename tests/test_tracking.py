@@ -397,10 +397,28 @@ def test_what_is_installed_is_told_with_the_first_run_of_a_process_alone(tmp_pat
     assert len(told) == 1
 
 
-@pytest.mark.parametrize("remote", ["https://example.org/house.git", None])
-def test_git_is_asked_for_the_first_run_of_a_process_and_each_says_the_commit(remote, tmp_path, monkeypatch):
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """What W&B asks git in a folder of its own, by a process that has had no run yet."""
     monkeypatch.setattr(connection, "_known", {})
     monkeypatch.chdir(tmp_path)
+    words, ask = [], gitlib.run_git
+    monkeypatch.setattr(gitlib, "run_git", lambda *given, **more: words.append(given) or ask(*given, **more))
+    return words
+
+
+def asked_for_each(folder, asked):
+    """How often git is asked for each of two runs."""
+    times = []
+    for name in ("a", "b"):
+        asked.clear()
+        follow("offline", folder / name)
+        times.append(len(asked))
+    return times
+
+
+@pytest.mark.parametrize("remote", ["https://example.org/house.git", None])
+def test_git_is_asked_for_the_first_run_of_a_process_and_each_says_the_commit(remote, tmp_path, asked):
     git = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True)
     git(["git", "init", "-q"])
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -408,29 +426,15 @@ def test_git_is_asked_for_the_first_run_of_a_process_and_each_says_the_commit(re
     if remote is not None:
         git(["git", "remote", "add", "origin", remote])
     commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
-    asked = []
-    ask = gitlib.run_git
-    monkeypatch.setattr(gitlib, "run_git", lambda *words, **more: asked.append(words) or ask(*words, **more))
-    follow("offline", tmp_path / "a")
-    assert asked
-    asked.clear()
-    follow("offline", tmp_path / "b")
-    assert not asked
+    first, second = asked_for_each(tmp_path, asked)
+    assert first and not second
     for log in (*logs(tmp_path / "a").values(), *logs(tmp_path / "b").values()):
         assert (log.run.git.commit, log.run.git.remote_url or None) == (commit, remote)
 
 
-def test_outside_of_a_repository_git_is_asked_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(connection, "_known", {})
-    monkeypatch.chdir(tmp_path)
-    asked = []
-    ask = gitlib.run_git
-    monkeypatch.setattr(gitlib, "run_git", lambda *words, **more: asked.append(words) or ask(*words, **more))
-    follow("offline", tmp_path / "a")
-    assert asked
-    asked.clear()
-    follow("offline", tmp_path / "b")
-    assert not asked
+def test_outside_of_a_repository_git_is_asked_once(tmp_path, asked):
+    first, second = asked_for_each(tmp_path, asked)
+    assert first and not second
 
 
 def test_without_a_tracker_nothing_of_wandb_is_written(tmp_path, monkeypatch):
